@@ -1,0 +1,152 @@
+# Copyright (c) bulkhead.mesh contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import pytest
+
+from ansible_collections.bulkhead.mesh.plugins.module_utils._cluster import _pod
+
+# Written by the probe's script in a dual-stack pod with a ptp network; REST stands for columns without meaning here.
+ZERO = "0" * 32
+REST = "00000001 00000000 00000001"
+OUTPUT = f"""\
+== mtu
+1450
+== route4
+Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT
+eth0\t00000000\t0100F40A\t0003\t0\t0\t0\t00000000\t0\t0\t0
+eth0\t0000F40A\t0100F40A\t0003\t0\t0\t0\t00FFFFFF\t0\t0\t0
+eth0\t0100F40A\t00000000\t0005\t0\t0\t0\tFFFFFFFF\t0\t0\t0
+== route6
+fd00001002440000000000000000000a 80 {ZERO} 00 {ZERO} 00000100 {REST}     eth0
+{ZERO} 00 {ZERO} 00 fd000010024400000000000000000001 00000400 {REST}     eth0
+{ZERO} 00 {ZERO} 00 {ZERO} ffffffff {REST}       lo
+== if6
+00000000000000000000000000000001 01 80 10 80       lo
+fd00001002440000000000000000000a 02 80 00 80     eth0
+fe800000000000000c1ff0fffe000001 02 40 20 80     eth0
+== trie
+Main:
+  +-- 0.0.0.0/0 3 0 5
+     |-- 0.0.0.0
+        /0 universe UNICAST
+     +-- 10.244.0.0/24 2 0 2
+        |-- 10.244.0.7
+           /32 host LOCAL
+        |-- 10.244.0.255
+           /32 link BROADCAST
+     +-- 127.0.0.0/8 2 0 2
+        |-- 127.0.0.1
+           /32 host LOCAL
+Local:
+        |-- 10.244.0.7
+           /32 host LOCAL
+== resolv
+search default.svc.cluster.local svc.cluster.local cluster.local
+nameserver 10.96.0.53
+options ndots:5
+== rp_all
+0
+== rp_eth0
+1
+== kernel
+6.18.0
+== misc
+200 tun
+229 fuse
+== module_vxlan
+loaded
+== module_wireguard
+== end
+"""
+
+
+def test_recorded_output() -> None:
+    found = _pod.facts(OUTPUT, "lab-node")
+    values = {name: finding["value"] for name, finding in found.items() if name != "node"}
+    assert found["node"] == "lab-node"
+    assert values == {
+        "mtu": 1450,
+        "default_routes": [
+            {"family": "IPv4", "device": "eth0", "via": "10.244.0.1"},
+            {"family": "IPv6", "device": "eth0", "via": "fd00:10:244::1"},
+        ],
+        "families": ["IPv4", "IPv6"],
+        "addresses": ["10.244.0.7", "fd00:10:244::a"],
+        "resolv_conf": {
+            "nameservers": ["10.96.0.53"],
+            "search": ["default.svc.cluster.local", "svc.cluster.local", "cluster.local"],
+            "options": ["ndots:5"],
+        },
+        "rp_filter": 1,
+        "kernel": "6.18.0",
+        "vxlan": "yes",
+        "wireguard": "unknown",
+        "tun": "yes",
+    }
+    assert set(values) == set(_pod.FACTS)
+
+
+def test_route_straight_to_the_device() -> None:
+    found = _pod.facts(OUTPUT.replace("eth0\t00000000\t0100F40A", "eth0\t00000000\t00000000"), None)
+    assert found["default_routes"]["value"][0] == {"family": "IPv4", "device": "eth0", "via": None}
+
+
+@pytest.mark.parametrize("output", ["", OUTPUT.replace("== end\n", ""), OUTPUT[:200]])
+def test_a_cut_output_proves_nothing(output: str) -> None:
+    found = _pod.facts(output, "a")
+    assert {found[name]["value"] for name in _pod.FACTS} == {"unknown"}
+    assert found["mtu"]["reason"] == "the probe's output is not complete"
+
+
+@pytest.mark.parametrize(
+    "fact, section",
+    [
+        ("mtu", "mtu"),
+        ("default_routes", "route4"),
+        ("addresses", "trie"),
+        ("rp_filter", "rp_eth0"),
+        ("resolv_conf", "resolv"),
+        ("tun", "misc"),
+    ],
+)
+def test_a_missing_file_is_unknown_alone(fact: str, section: str) -> None:
+    found = _pod.facts(OUTPUT.replace(f"== {section}\n", "== other\n"), "a")
+    assert found[fact]["value"] == "unknown"
+    assert found["kernel"]["value"] == "6.18.0"
+
+
+def test_a_pod_without_ipv6() -> None:
+    lines = [line for line in OUTPUT.splitlines() if not line.startswith(("fd00", "fe80", "0000000000"))]
+    found = _pod.facts("\n".join(lines), "a")
+    assert found["families"]["value"] == ["IPv4"]
+    assert [route["family"] for route in found["default_routes"]["value"]] == ["IPv4"]
+
+
+def test_tun_not_loaded_is_not_no() -> None:
+    assert _pod.facts(OUTPUT.replace("200 tun\n", ""), "a")["tun"]["value"] == "unknown"
+
+
+def test_manifest_fits_the_restricted_level() -> None:
+    pod = _pod.manifest("p", "n", "i:1")
+    spec, container = pod["spec"], pod["spec"]["containers"][0]
+    assert spec["securityContext"]["runAsNonRoot"] is True
+    assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+    assert container["securityContext"]["allowPrivilegeEscalation"] is False
+    assert spec["automountServiceAccountToken"] is False
+    assert spec["activeDeadlineSeconds"] > 0
+    assert container["image"] == "i:1"
+    assert (pod["metadata"]["name"], pod["metadata"]["namespace"]) == ("p", "n")
+
+
+def test_stuck_reason() -> None:
+    waiting = {
+        "status": {"containerStatuses": [{"image": "i:1", "state": {"waiting": {"reason": "ImagePullBackOff"}}}]}
+    }
+    assert _pod.stuck_reason(waiting) == "ImagePullBackOff for image i:1"
+    waiting["status"]["containerStatuses"][0]["state"]["waiting"]["reason"] = "ContainerCreating"
+    assert _pod.stuck_reason(waiting) is None
+    assert _pod.stuck_reason({}) is None
