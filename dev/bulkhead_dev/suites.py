@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from bulkhead_dev import artifact, interpreters, sources, workspace
+from bulkhead_dev import artifact, demo, interpreters, sources, workspace
 from bulkhead_dev.context import Context
 from bulkhead_dev.errors import ToolError, Unavailable
 
@@ -207,15 +207,6 @@ def lifecycle(ctx: Context) -> None:
     _pytest(ctx, LIFECYCLE, env=_checkout_env(ctx))
 
 
-def demo(ctx: Context) -> None:
-    """The picture for people; the lab stays up."""
-    ctx.lab.check_possible()
-    ctx.packages("lab")
-    env = ctx.lab_env()
-    ctx.run(ctx.lab.argv("up"), cwd=ctx.places.checkout, env=env)
-    ctx.run(ctx.lab.argv("demo"), cwd=ctx.places.checkout, env=env)
-
-
 def tools(ctx: Context) -> None:
     """Bring what all other suites use, so that their times are their own."""
     for folder in (ctx.venv, ctx.kubernetes_core, ctx.home, ctx.collection):
@@ -244,7 +235,7 @@ SUITES = (
     Suite("lifecycle", "The lab's life, and the machine as it was before", lifecycle, timeout=3600.0),
     Suite("lab-down", "Lab down", lab_down, always=True, live=True),
 )
-DEMO = Suite("demo", "Demo", demo, live=True, timeout=3600.0)
+DEMO = Suite("demo", "Demo", demo.run, live=True, timeout=3600.0)
 GROUPS = {
     "lint": ("lint", "ansible-lint", "changelog", "docs", "go-lint"),
     "unit": ("unit", "ansible-units", "go-unit"),

@@ -11,7 +11,15 @@ from urllib.parse import parse_qs, urlsplit
 
 WRITES = frozenset({"create", "update", "patch", "delete", "deletecollection"})
 # Asking a question and opening a terminal are `create` in the API's terms, and change nothing.
-NOT_WRITES = frozenset({"tokenreviews", "subjectaccessreviews", "selfsubjectaccessreviews", "selfsubjectrulesreviews", "selfsubjectreviews"})
+NOT_WRITES = frozenset(
+    {
+        "tokenreviews",
+        "subjectaccessreviews",
+        "selfsubjectaccessreviews",
+        "selfsubjectrulesreviews",
+        "selfsubjectreviews",
+    }
+)
 
 
 def mark(log: Path) -> int:

@@ -112,9 +112,13 @@ def run(argv: Sequence[str], *, what: str, cwd: Path | None = None, env: dict[st
     """Run a build command; a failure is one sentence with the end of what the command said."""
     full_env = {**os.environ, **(env or {})}
     try:
-        done = subprocess.run(argv, cwd=cwd, env=full_env, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            argv, cwd=cwd, env=full_env, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+        )
     except FileNotFoundError as exc:
-        raise LabError(f"{what} needs the program {argv[0]!r}, which is not on PATH; install it and run this again.") from exc
+        raise LabError(
+            f"{what} needs the program {argv[0]!r}, which is not on PATH; install it and run this again."
+        ) from exc
     if done.returncode != 0:
         tail = "\n".join((done.stdout + done.stderr).strip().splitlines()[-12:])
         raise LabError(f"{what} failed: {argv[0]} ended with code {done.returncode}. It said last:\n{tail}")

@@ -29,7 +29,16 @@ GENERATION = "generation_"
 DISCOVERY_TYPES = (130, 131, 132, 133, 134, 135, 136, 137, 143)
 DISCOVERY = "ipv6-nd"
 # nft writes a name only where the system knows one.
-PROTOCOLS = {"1": "icmp", "2": "igmp", "6": "tcp", "17": "udp", "47": "gre", "50": "esp", "58": "ipv6-icmp", "132": "sctp"}
+PROTOCOLS = {
+    "1": "icmp",
+    "2": "igmp",
+    "6": "tcp",
+    "17": "udp",
+    "47": "gre",
+    "50": "esp",
+    "58": "ipv6-icmp",
+    "132": "sctp",
+}
 PROTOCOLS["icmpv6"] = PROTOCOLS["58"]
 
 Counts = dict[tuple[str, str, str], int]

@@ -15,7 +15,13 @@ from .oci import ARCHITECTURES
 GIB = 1 << 30
 COLD_GIB = 25  # Go's caches, parts and a running lab
 WARM_GIB = 6  # a running lab, everything built
-PROGRAMS = {"mmdebstrap": "mmdebstrap", "mount": "mount", "nsenter": "util-linux", "pivot_root": "util-linux", "unshare": "util-linux"}
+PROGRAMS = {
+    "mmdebstrap": "mmdebstrap",
+    "mount": "mount",
+    "nsenter": "util-linux",
+    "pivot_root": "util-linux",
+    "unshare": "util-linux",
+}
 
 
 def machine(system: str, hardware: str, user_id: int) -> None:
@@ -26,7 +32,9 @@ def machine(system: str, hardware: str, user_id: int) -> None:
         known = ", ".join(ARCHITECTURES)
         raise LabError(f"The lab runs on {known}, and this machine is {hardware}: use one of those.")
     if user_id != 0:
-        raise LabError(f"The lab makes namespaces and mounts and needs root, and the user id is {user_id}: run it as root, for example with sudo.")
+        raise LabError(
+            f"The lab makes namespaces and mounts and needs root, and the user id is {user_id}: run it as root, for example with sudo."
+        )
 
 
 def disk(folder: Path, free: int, cold: bool) -> None:
@@ -44,7 +52,9 @@ def programs() -> None:
     """Programs that come from Debian packages."""
     missing = sorted({package for program, package in PROGRAMS.items() if shutil.which(program) is None})
     if missing:
-        raise LabError(f"The lab needs the Debian package(s) {', '.join(missing)}: run `apt-get install {' '.join(missing)}`.")
+        raise LabError(
+            f"The lab needs the Debian package(s) {', '.join(missing)}: run `apt-get install {' '.join(missing)}`."
+        )
 
 
 def loopback_port() -> None:

@@ -108,7 +108,9 @@ def _demo(paths: Paths, _: argparse.Namespace) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """All subcommands."""
-    top = argparse.ArgumentParser(prog="lab", description="A real Kubernetes and the world outside it, on this machine.")
+    top = argparse.ArgumentParser(
+        prog="lab", description="A real Kubernetes and the world outside it, on this machine."
+    )
     commands = top.add_subparsers(dest="subcommand", required=True, metavar="COMMAND")
 
     def add(name: str, run: Callable[[Paths, argparse.Namespace], int], text: str) -> argparse.ArgumentParser:

@@ -29,7 +29,17 @@ def outside(paths: Paths) -> None:
     temporary = paths.pid_file.with_suffix(".new")
     temporary.write_text(f"{pid} {start_time(pid)}\n")
     temporary.rename(paths.pid_file)
-    namespaces = ["--mount", "--pid", "--uts", "--ipc", "--fork", "--kill-child", "--mount-proc", "--propagation", "private"]
+    namespaces = [
+        "--mount",
+        "--pid",
+        "--uts",
+        "--ipc",
+        "--fork",
+        "--kill-child",
+        "--mount-proc",
+        "--propagation",
+        "private",
+    ]
     again = [sys.executable, "-m", "bulkhead_lab.enter", str(paths.home), "--inside"]
     os.execvp("unshare", ["unshare", *namespaces, *again])
 

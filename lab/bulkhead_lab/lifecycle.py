@@ -106,7 +106,7 @@ def _start(paths: Paths, store: Store) -> None:
     checks.loopback_port()
     store.clean_up()
     paths.log.mkdir(parents=True, exist_ok=True)
-    (paths.state / "parts.json").write_text(json.dumps(store.generation))
+    paths.parts.write_text(json.dumps(store.generation))
     _lay_out(paths, store)
     environment = {**os.environ, "PYTHONPATH": str(CHECKOUT_LAB), "PYTHONDONTWRITEBYTECODE": "1"}
     with (paths.log / "lab-init.log").open("ab") as log:
@@ -156,10 +156,13 @@ def _wait_until_ready(paths: Paths) -> None:
 
 
 def _warn_of_changes(paths: Paths, store: Store) -> None:
-    running = json.loads((paths.state / "parts.json").read_text())
+    running = json.loads(paths.parts.read_text())
     changed = sorted(name for name, key in store.generation.items() if running.get(name) != key)
     if changed:
-        print(f"the running lab has older parts ({', '.join(changed)}): `lab down` and `lab up` take the new ones", file=sys.stderr)
+        print(
+            f"the running lab has older parts ({', '.join(changed)}): `lab down` and `lab up` take the new ones",
+            file=sys.stderr,
+        )
 
 
 def _stop(paths: Paths) -> None:
@@ -197,9 +200,11 @@ def _remove_cgroups() -> None:
 
 
 def kubectl_command(paths: Paths) -> list[str]:
-    """kubectl as the lab built it, with the lab's kubeconfig."""
-    folder = Store(paths, recipes()).folder("labkube")
-    return [str(folder / "labkube"), "kubectl", f"--kubeconfig={paths.kubeconfig}"]
+    """kubectl of the running lab, which may be older than the checkout, with the lab's kubeconfig."""
+    if not paths.parts.exists():
+        raise LabError("The lab is down, so there is no cluster to talk to: run `lab up` first.")
+    key = json.loads(paths.parts.read_text())["labkube"]
+    return [str(paths.build / f"labkube-{key}" / "labkube"), "kubectl", f"--kubeconfig={paths.kubeconfig}"]
 
 
 def kubectl(paths: Paths, *arguments: str) -> str:

@@ -121,7 +121,11 @@ def audit_policy() -> str:
             "omitStages": ["RequestReceived"],
             "rules": [
                 {"level": "None", "users": system, "verbs": ["get", "list", "watch"]},
-                {"level": "None", "userGroups": ["system:nodes", "system:serviceaccounts"], "verbs": ["get", "list", "watch"]},
+                {
+                    "level": "None",
+                    "userGroups": ["system:nodes", "system:serviceaccounts"],
+                    "verbs": ["get", "list", "watch"],
+                },
                 {"level": "None", "nonResourceURLs": ["/healthz*", "/livez*", "/readyz*"]},
                 {"level": "Metadata"},
             ],

@@ -25,7 +25,14 @@ from .service import Service
 from .supervisor import Supervisor
 
 NODE_STATE = INSIDE_STATE / "node"
-PERSISTENT = ("/var/lib/containerd", "/var/lib/kubelet", "/var/lib/etcd", "/var/lib/cni", "/var/log/pods", "/var/log/containers")
+PERSISTENT = (
+    "/var/lib/containerd",
+    "/var/lib/kubelet",
+    "/var/lib/etcd",
+    "/var/lib/cni",
+    "/var/log/pods",
+    "/var/log/containers",
+)
 CONTROL = NODE_STATE / "control.sock"
 
 
@@ -97,13 +104,20 @@ def import_images() -> None:
     seen_file = NODE_STATE / "images.json"
     seen = json.loads(seen_file.read_text()) if seen_file.exists() else {}
     parts = json.loads((INSIDE_STATE / "parts.json").read_text())
-    archives = {name: INSIDE / "build" / f"{name}-{key}" / "image.tar" for name, key in parts.items() if name.startswith("image-")}
+    archives = {
+        name: INSIDE / "build" / f"{name}-{key}" / "image.tar"
+        for name, key in parts.items()
+        if name.startswith("image-")
+    }
     archives.update({f"extra {path.name}": path for path in sorted((INSIDE / "extra-images").glob("*.tar"))})
     for name, path in archives.items():
         stamp = f"{path}:{path.stat().st_mtime_ns}"
         if seen.get(name) == stamp:
             continue
-        run(["ctr", "--address", nodeconfig.CONTAINERD_SOCKET, "-n", "k8s.io", "images", "import", str(path)], what=f"Importing {name}")
+        run(
+            ["ctr", "--address", nodeconfig.CONTAINERD_SOCKET, "-n", "k8s.io", "images", "import", str(path)],
+            what=f"Importing {name}",
+        )
         seen[name] = stamp
         seen_file.write_text(json.dumps(seen))
 
@@ -132,7 +146,9 @@ def main() -> None:
     supervisor = Supervisor(INSIDE_STATE / "log")
     phase = {"phase": "starting"}
     services = {name: Service(name, argv) for name, argv in nodeconfig.commands().items()}
-    services["kube-apiserver"] = Service("kube-apiserver", services["kube-apiserver"].argv, ready=api_ready, ready_timeout=90)
+    services["kube-apiserver"] = Service(
+        "kube-apiserver", services["kube-apiserver"].argv, ready=api_ready, ready_timeout=90
+    )
     services["containerd"] = Service(
         "containerd", services["containerd"].argv, ready=_listens(nodeconfig.CONTAINERD_SOCKET), ready_timeout=60
     )

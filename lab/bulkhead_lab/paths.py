@@ -64,6 +64,11 @@ class Paths:
         return self.state / "log"
 
     @property
+    def parts(self) -> Path:
+        """Which build of each part the lab was started with: JSON, name to key."""
+        return self.state / "parts.json"
+
+    @property
     def control_socket(self) -> Path:
         """Where lab-init takes its commands."""
         return self.state / "control.sock"

@@ -84,6 +84,7 @@ def _leaf(folder: Path, name: str, subject: str, names: tuple[str, ...]) -> None
 
 def write_kubeconfig(target: Path, pki: Path, user: str, server: str) -> None:
     """A kubeconfig (mode 0600) with the certificates inside, written as JSON, which is YAML."""
+
     def data(name: str) -> str:
         return b64encode((pki / name).read_bytes()).decode()
 

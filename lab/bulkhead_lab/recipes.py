@@ -68,7 +68,9 @@ def debian(target: Path, packages: Sequence[str]) -> None:
     run([*argv, *([mirror] if mirror else [])], what=f"Building Debian's file system for {target.parent.name}")
 
 
-def _go_recipe(name: str, commands: Sequence[str], sources: Sequence[str], estimate: float, ldflags: str = "") -> Recipe:
+def _go_recipe(
+    name: str, commands: Sequence[str], sources: Sequence[str], estimate: float, ldflags: str = ""
+) -> Recipe:
     """Static Go programs ``cmd/COMMAND`` whose result depends on ``sources`` below lab/go."""
     flags = f"-s -w {ldflags}".strip()
 
@@ -130,7 +132,12 @@ def recipes() -> list[Recipe]:
         _root_file_system(),
         _debian_image("toolbox", "lab.local/toolbox:1", TOOLBOX_PACKAGES),
         _debian_image("qbittorrent", "lab.local/qbittorrent:1", QBITTORRENT_PACKAGES),
-        _go_recipe("tools", ("apiforward", "pause", "target"), ("cmd/apiforward", "cmd/pause", "cmd/target", "internal/target"), 40),
+        _go_recipe(
+            "tools",
+            ("apiforward", "pause", "target"),
+            ("cmd/apiforward", "cmd/pause", "cmd/target", "internal/target"),
+            40,
+        ),
         _go_recipe("labkube", ("labkube",), ("cmd/labkube",), 420, stamp),
         _go_recipe("coredns", ("coredns",), ("cmd/coredns",), 40),
         _go_recipe("netpol", ("netpol", "netpol-cni"), ("cmd/netpol", "cmd/netpol-cni", "internal/netpol"), 20),

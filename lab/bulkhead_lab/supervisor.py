@@ -73,7 +73,9 @@ class Supervisor:
         deadline = time.monotonic() + service.ready_timeout
         while service.ready is not None and not service.ready():
             if time.monotonic() > deadline:
-                raise LabError(f"{service.name} was not ready within {service.ready_timeout:.0f} s; see {unit.log.name}.")
+                raise LabError(
+                    f"{service.name} was not ready within {service.ready_timeout:.0f} s; see {unit.log.name}."
+                )
             time.sleep(0.1)
 
     def stop(self, name: str, number: signal.Signals = signal.SIGTERM, grace: float = 5.0) -> None:
@@ -102,7 +104,11 @@ class Supervisor:
         for name, unit in sorted(self._units.items()):
             alive = unit.process is not None and unit.process.poll() is None
             state = "running" if alive else "restarting" if unit.wanted else "stopped"
-            result[name] = {"state": state, "pid": unit.process.pid if alive and unit.process else None, "starts": unit.starts}
+            result[name] = {
+                "state": state,
+                "pid": unit.process.pid if alive and unit.process else None,
+                "starts": unit.starts,
+            }
         return result
 
     def _unit(self, name: str) -> _Unit:

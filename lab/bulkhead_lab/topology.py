@@ -17,7 +17,11 @@ LAN_MAC, NODE_MAC = "02:00:00:00:00:01", "02:00:00:00:00:0a"  # fixed: a new nod
 
 # No packet of the kernel's own that can be avoided, and no address but ours.
 QUIET = {
-    **{f"net.ipv6.conf.{scope}.{name}": 0 for scope in ("all", "default") for name in ("accept_dad", "accept_ra", "autoconf")},
+    **{
+        f"net.ipv6.conf.{scope}.{name}": 0
+        for scope in ("all", "default")
+        for name in ("accept_dad", "accept_ra", "autoconf")
+    },
     **{f"net.ipv4.conf.{scope}.rp_filter": 0 for scope in ("all", "default")},
 }
 FORWARDING = {"net.ipv4.ip_forward": 1, "net.ipv6.conf.all.forwarding": 1}

@@ -84,4 +84,6 @@ def peers(info_hash: str) -> list[str]:
     try:
         return torrent.peers(body(net.in_netns(plan.NS_TARGET, _ask(announce_path(info_hash)))))
     except (OSError, ValueError) as exc:
-        raise LabError(f"The tracker did not say which peers of {info_hash} it knows: {exc}; see log/tracker.log.") from exc
+        raise LabError(
+            f"The tracker did not say which peers of {info_hash} it knows: {exc}; see log/tracker.log."
+        ) from exc

@@ -62,7 +62,9 @@ def serve(server: plan.VpnServer) -> int:
     while not socket.exists():
         if child.poll() is not None or time.monotonic() > deadline:
             child.kill()
-            raise LabError(f"wireguard-go made no device {device} within {START_TIMEOUT:.0f} s; /dev/net/tun must exist.")
+            raise LabError(
+                f"wireguard-go made no device {device} within {START_TIMEOUT:.0f} s; /dev/net/tun must exist."
+            )
         time.sleep(0.05)
     try:
         net.run(["wg", "syncconf", device, str(wireguard.folder(INSIDE_STATE, server) / "server.conf")])

@@ -89,7 +89,9 @@ def services(state: Path) -> list[Service]:
         # Its last socket to be opened is the one that is asked.
         Service("target", target, plan.NS_TARGET, ready=_listening(plan.TARGET6, plan.DNS_PORT)),
         Service("tracker", tracker_argv, plan.NS_TARGET, ready=_listening(plan.TARGET4, plan.TRACKER_PORT)),
-        Service("seeder", (*python, "bulkhead_lab.seeder"), plan.NS_TARGET, ready=_listening(plan.PEER4, plan.PEER_PORT)),
+        Service(
+            "seeder", (*python, "bulkhead_lab.seeder"), plan.NS_TARGET, ready=_listening(plan.PEER4, plan.PEER_PORT)
+        ),
         Service("iperf3", ("iperf3", "--server", f"--port={IPERF_PORT}"), plan.NS_TARGET),
         *(
             Service(

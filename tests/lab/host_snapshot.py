@@ -17,7 +17,6 @@ COMMANDS = (
     ("ip", "rule"),
     ("nft", "list", "ruleset"),
     ("iptables-save",),
-    ("ss", "-Hltn"),
 )
 
 
@@ -57,6 +56,7 @@ def _output(command: tuple[str, ...]) -> set[str]:
 def snapshot() -> dict[str, set[str]]:
     """Section -> lines. Two snapshots of an untouched machine are equal."""
     sections = {" ".join(command): _output(command) for command in COMMANDS}
+    sections["listening"] = {line.split()[3] for line in _output(("ss", "-Hltn"))}
     sections["mounts"] = set(Path("/proc/self/mounts").read_text().splitlines())
     sections["files"] = _files()
     sections["kernel settings"] = _settings()

@@ -66,7 +66,9 @@ def run_to_end(name: str, script: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("family", "target", "source"), [(2, plan.TARGET4, plan.NODE4), (10, plan.TARGET6, plan.NODE6)], ids=["ipv4", "ipv6"]
+    ("family", "target", "source"),
+    [(2, plan.TARGET4, plan.NODE4), (10, plan.TARGET6, plan.NODE6)],
+    ids=["ipv4", "ipv6"],
 )
 @pytest.mark.usefixtures("clean")
 def test_as_many_datagrams_are_counted_as_were_sent(tmp_path: Path, family: int, target: str, source: str) -> None:
@@ -113,7 +115,9 @@ def test_a_late_enforcer_lets_exactly_its_window_out(tmp_path: Path) -> None:
     kubectl("-n", NAMESPACE, "wait", "--for=condition=Ready", "pod/sender", "--timeout=60s")
     time.sleep(window_seconds + 1)
     leaked = packets(since(before), "udp", plan.TARGET4)
-    assert 0 < leaked <= window_seconds * 50, "the window opens with the pod's network, some time before its first process"
+    assert 0 < leaked <= window_seconds * 50, (
+        "the window opens with the pod's network, some time before its first process"
+    )
     after = snapshot(tmp_path)
     time.sleep(2)
     assert packets(since(after), "udp", plan.TARGET4) == 0, "the window never closed"

@@ -67,7 +67,9 @@ def start_device(device: str) -> subprocess.Popen[bytes] | None:
     try:
         server = subprocess.Popen(["wireguard-go", device], env=environment, preexec_fn=_die_with_parent)
     except FileNotFoundError as exc:
-        raise AgentError("The node's kernel has no WireGuard and the image no wireguard-go; use another image.") from exc
+        raise AgentError(
+            "The node's kernel has no WireGuard and the image no wireguard-go; use another image."
+        ) from exc
     deadline = time.monotonic() + START_SECONDS
     while not os.path.exists(f"{_SOCKETS}/{device}.sock") or links.link(device) is None:
         if server.poll() is not None:
@@ -123,7 +125,9 @@ def session(config: Gateway, path: str) -> None:
 def main(config: Gateway, environment: Mapping[str, str]) -> int:
     """Command ``engine``: keeps the tunnel up until it is stopped."""
     if not nft.exists("inet", rules.GATEWAY):
-        raise AgentError("The gateway's table is missing in this pod; delete the pod so that it starts with its firewall.")
+        raise AgentError(
+            "The gateway's table is missing in this pod; delete the pod so that it starts with its firewall."
+        )
     path = environment.get("BULKHEAD_WIREGUARD", "/run/bulkhead/wireguard/wg0.conf")
     os.makedirs(_SOCKETS, mode=0o700, exist_ok=True)
     failures = 0

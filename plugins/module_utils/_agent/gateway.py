@@ -156,7 +156,9 @@ class Keeper:
 def main(config: Gateway, environment: Mapping[str, str]) -> int:
     """Command ``gateway``: runs until it is stopped."""
     if not nft.exists("inet", rules.GATEWAY):
-        raise AgentError("The gateway's table is missing in this pod; delete the pod so that it starts with its firewall.")
+        raise AgentError(
+            "The gateway's table is missing in this pod; delete the pod so that it starts with its firewall."
+        )
     keeper = Keeper(config, environment)
     log("gateway_ready", **firewall.prepare_overlay(config, keeper.pod_ip))
     answerer = Answerer(config)

@@ -12,8 +12,9 @@ import ipaddress
 import json
 from typing import Any
 
-from . import rules
+from . import tables
 from .command import AgentError, CommandError, run
+from .tables import Table
 
 _VOLATILE = ("handle", "packets", "bytes", "elem")
 
@@ -75,7 +76,7 @@ def outline(items: list[dict[str, Any]]) -> dict[str, tuple[str, str, tuple[str,
 
 
 def _element(value: Any) -> str:
-    """One element of a listed set, written the way ``rules`` writes it."""
+    """One element of a listed set, written the way ``tables`` writes it."""
     if isinstance(value, dict):
         if "elem" in value:
             return _element(value["elem"]["val"])
@@ -118,9 +119,9 @@ def _covered(elements_: set[str] | tuple[str, ...]) -> set[tuple[Any, ...]]:
     return found | {(str(network),) for network in ipaddress.collapse_addresses(plain)}
 
 
-def verify(table: rules.Table, items: list[dict[str, Any]]) -> None:
+def verify(table: Table, items: list[dict[str, Any]]) -> None:
     """Compare a listing with the table it should show: chains, hooks, policies, rules in order, sets. Pure."""
-    wanted, seen = rules.outline(table), outline(items)
+    wanted, seen = tables.outline(table), outline(items)
     for chain in sorted(set(wanted) | set(seen)):
         if wanted.get(chain) != seen.get(chain):
             raise MismatchError(f"Chain {chain} of table {table.family} {table.name} is not as loaded.")
@@ -129,15 +130,15 @@ def verify(table: rules.Table, items: list[dict[str, Any]]) -> None:
             raise MismatchError(f"Set {named.name} of table {table.family} {table.name} is not as loaded.")
 
 
-def load_table(table: rules.Table) -> str:
+def load_table(table: Table) -> str:
     """Replace one table, read it back, compare, and return its hash."""
-    load(rules.render(table))
+    load(tables.render(table))
     items = listing(table.family, table.name)
     verify(table, items)
     return digest(items)
 
 
-def set_elements(table: rules.Table | tuple[str, str], sets: dict[str, tuple[str, ...]]) -> None:
+def set_elements(table: Table | tuple[str, str], sets: dict[str, tuple[str, ...]]) -> None:
     """Give the sets exactly these elements in one transaction."""
-    family, name = (table.family, table.name) if isinstance(table, rules.Table) else table
-    load(rules.render_elements(family, name, sets))
+    family, name = (table.family, table.name) if isinstance(table, Table) else table
+    load(tables.render_elements(family, name, sets))

@@ -3,13 +3,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 # Private to this collection: may change at any time.
-"""The nft tables as values and as text. Pure.
+"""The rules: what each nft table of the agent says. Pure.
 
 Three tables: the guard of a client pod, its closed form (loaded first, so small that it has nothing to fail on), and
-the table of a gateway pod. Each has a companion in the netdev family that stops raw frames.
-
-Every rule carries a label as nft comment. Reading a table back means comparing the labels of each chain in order,
-which does not depend on how a version of nft prints a rule.
+the table of a gateway pod. The guard and the gateway's table have a companion in the netdev family that stops raw frames.
 
 Filtering happens in postrouting, never in output: in output a packet that a mesh redirects still shows the interface
 it was first meant for. There is no "established" accept anywhere on the way out: a packet leaves eth0 only because of
@@ -18,10 +15,8 @@ its destination, or because it answers a flow that came in by eth0.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
-
 from .config import NONCE_PORT, OVERLAY_DEVICE, PASSED_BIT, POD_DEVICE, REPLY_BIT, Client, Gateway, gateway_address
+from .tables import Chain, NamedSet, Rule, Table
 
 GUARD = "bulkhead_guard"
 GATEWAY = "bulkhead_gateway"
@@ -40,74 +35,6 @@ FRAMES_ABSENT = "absent"
 
 _REPLY = f"{REPLY_BIT:#x}"
 _PASSED = f"{PASSED_BIT:#x}"
-
-
-@dataclass(frozen=True)
-class Rule:
-    """One rule: what nft reads, and the label it is found by."""
-
-    text: str
-    label: str
-
-
-@dataclass(frozen=True)
-class Chain:
-    """``hook`` is empty for a chain that is only jumped to; ``policy`` is ``accept`` or ``drop``."""
-
-    name: str
-    rules: tuple[Rule, ...]
-    hook: str = ""
-    policy: str = ""
-
-
-@dataclass(frozen=True)
-class NamedSet:
-    name: str
-    kind: str  # nft type
-    elements: tuple[str, ...] = ()
-    interval: bool = False
-
-
-@dataclass(frozen=True)
-class Table:
-    family: str
-    name: str
-    chains: tuple[Chain, ...]
-    sets: tuple[NamedSet, ...] = ()
-    counters: tuple[str, ...] = field(default=())
-
-
-def render(table: Table) -> str:
-    """Text for ``nft -f``: replaces the whole table in one transaction, whether or not it exists."""
-    head = f"{table.family} {table.name}"
-    lines = [f"add table {head}", f"delete table {head}", f"table {head} {{"]
-    for named in table.sets:
-        flags = " flags interval; auto-merge;" if named.interval else ""
-        lines.append(f"  set {named.name} {{ type {named.kind};{flags} {_elements(named.elements)}}}")
-    lines += [f"  counter {name} {{ }}" for name in table.counters]
-    # A chain that is jumped to has to stand before its users.
-    for chain in sorted(table.chains, key=lambda chain: bool(chain.hook)):
-        lines.append(f"  chain {chain.name} {{")
-        if chain.hook:
-            lines.append(f"    type {chain.hook}; policy {chain.policy};")
-        lines += [f'    {rule.text} comment "{rule.label}"' for rule in chain.rules]
-        lines.append("  }")
-    return "\n".join([*lines, "}", ""])
-
-
-def _elements(elements: Iterable[str]) -> str:
-    joined = ", ".join(elements)
-    return f"elements = {{ {joined} }}; " if joined else ""
-
-
-def render_elements(family: str, table: str, sets: dict[str, tuple[str, ...]]) -> str:
-    """Text for ``nft -f``: the sets get exactly these elements, all in one transaction."""
-    lines = []
-    for name, elements in sets.items():
-        lines.append(f"flush set {family} {table} {name}")
-        if elements:
-            lines.append(f"add element {family} {table} {name} {{ {', '.join(elements)} }}")
-    return "\n".join([*lines, ""])
 
 
 def _count_and_drop(counter: str) -> str:
@@ -304,15 +231,3 @@ def frames_trial_table(mode: str) -> Table:
     rules = (Rule(f"{_frame_condition(mode)} counter name seen", "passed"),)
     chain = Chain("frames", rules, 'filter hook egress device "lo" priority 0', "accept")
     return Table("netdev", "bulkhead_trial", (chain,), (), ("seen",))
-
-
-def outline(table: Table) -> dict[str, tuple[str, str, tuple[str, ...]]]:
-    """Per chain: hook, policy, labels in order. ``nft.outline`` reads the same from nft."""
-    return {
-        chain.name: (
-            chain.hook.split("hook ")[1].split()[0] if chain.hook else "",
-            chain.policy,
-            tuple(rule.label for rule in chain.rules),
-        )
-        for chain in table.chains
-    }

@@ -51,7 +51,9 @@ def _sections(text: str) -> list[tuple[str, dict[str, list[str]]]]:
             raise ConfigError(f"Line {number} of the WireGuard configuration is neither a section nor a setting.")
         known = {"interface": _INTERFACE | _IGNORED | _REFUSED, "peer": _PEER}.get(found[-1][0], set())
         if key not in known:
-            raise ConfigError(f"Line {number} of the WireGuard configuration has a setting that [{found[-1][0]}] has not.")
+            raise ConfigError(
+                f"Line {number} of the WireGuard configuration has a setting that [{found[-1][0]}] has not."
+            )
         if key in _REFUSED:
             raise ConfigError(f"The WireGuard configuration sets {key}; remove it, the gateway makes its own routes.")
         found[-1][1].setdefault(key, []).append(value.strip())
@@ -111,7 +113,9 @@ def parse(text: str, endpoint: Endpoint, mark: int) -> Tunnel:
         addresses = [ipaddress.ip_interface(item) for item in _split(interface, "address")]
         allowed = [ipaddress.ip_network(item, strict=False) for item in _split(peer, "allowedips")]
     except ValueError as exc:
-        raise ConfigError("Address or AllowedIPs of the WireGuard configuration has something else than networks.") from exc
+        raise ConfigError(
+            "Address or AllowedIPs of the WireGuard configuration has something else than networks."
+        ) from exc
     inner = tuple(item for item in addresses if isinstance(item, IPv4Interface))
     if not inner:
         raise ConfigError("The WireGuard configuration has no IPv4 Address.")

@@ -76,6 +76,8 @@ def platform(git: str, snapshot: Snapshot) -> Finding:
         return known("openshift", "API group config.openshift.io")
     if blind:
         raise blind
+    if not nodes:
+        raise Unknown("there is no node yet to look at")
     return known("plain", "no mark of a distribution on version, nodes or API groups")
 
 

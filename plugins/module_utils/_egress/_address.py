@@ -18,8 +18,9 @@ behind its gateway and still uses its addresses.
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Iterable, Mapping, Optional, Sequence
+from typing import Any
 
 from ansible_collections.bulkhead.mesh.plugins.module_utils._egress._model import Gateway, Problem
 
@@ -58,8 +59,8 @@ def pods_of(workload: Mapping[str, Any], requested: int = 0) -> int:
 def allocate(
     gateways: Sequence[Gateway],
     demands: Sequence[Demand],
-    previous: Optional[Mapping[str, Any]] = None,
-    cluster_networks: Optional[Mapping[str, Iterable[str]]] = None,
+    previous: Mapping[str, Any] | None = None,
+    cluster_networks: Mapping[str, Iterable[str]] | None = None,
     released: Iterable[str] = (),
     pool: str = POOL,
 ) -> tuple[Allocation, list[Problem]]:
@@ -193,8 +194,8 @@ def _rooms(
 
 
 def _find(
-    sizes: Sequence[int], preferred: Optional[int], last: int, others: Sequence[tuple[int, int]]
-) -> Optional[tuple[int, int]]:
+    sizes: Sequence[int], preferred: int | None, last: int, others: Sequence[tuple[int, int]]
+) -> tuple[int, int] | None:
     """First index and size of a free range: where the client is if it can grow there, else the lowest."""
     for fixed in ([preferred] if preferred is not None else [], range(FIRST_CLIENT_INDEX, last + 1)):
         for size in sizes:
@@ -237,7 +238,7 @@ def floor16(size: int) -> int:
     return size - size % WIREGUARD_PADDING
 
 
-def tunnel_mtu(gateway_eth0: int, wanted: Optional[int] = None, ipv6_endpoint: bool = False) -> int:
+def tunnel_mtu(gateway_eth0: int, wanted: int | None = None, ipv6_endpoint: bool = False) -> int:
     """MTU of the tunnel for an uplink of ``gateway_eth0`` bytes, never more than ``wanted``.
 
     >>> tunnel_mtu(1450), tunnel_mtu(1500, wanted=1420)

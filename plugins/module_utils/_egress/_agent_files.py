@@ -7,38 +7,19 @@
 
 from __future__ import annotations
 
-import hashlib
-from typing import Any, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+from ansible_collections.bulkhead.mesh.plugins.module_utils._agent import ENTRY, content_hash
 from ansible_collections.bulkhead.mesh.plugins.module_utils._egress import _names
 
 MOUNT = "/opt/bulkhead"
 PACKAGE = "bulkhead_agent"
-HASH_LENGTH = 16
-
-# Arguments: the hash expected, then the agent's command. -I keeps the environment of the pod out of the interpreter.
-ENTRY = f"""\
-import hashlib, os, runpy, sys
-sys.path.insert(0, "{MOUNT}")
-folder = "{MOUNT}/{PACKAGE}"
-digest = hashlib.sha256()
-for name in sorted(os.listdir(folder)):
-    with open(os.path.join(folder, name), "rb") as file:
-        digest.update(name.encode() + b"\\0" + file.read() + b"\\0")
-wanted = sys.argv.pop(1)
-found = digest.hexdigest()[:{HASH_LENGTH}]
-if found != wanted:
-    sys.exit(f"The agent's files have the hash {{found}}, the pod template names {{wanted}}: apply the VPN client again.")
-runpy.run_module("{PACKAGE}", run_name="__main__", alter_sys=True)
-"""
 
 
 def agent_hash(files: Mapping[str, str]) -> str:
     """The hash of the agent's sources, ``{file name: text}``, as the entry line computes it."""
-    digest = hashlib.sha256()
-    for name in sorted(files):
-        digest.update(name.encode() + b"\0" + files[name].encode() + b"\0")
-    return digest.hexdigest()[:HASH_LENGTH]
+    return content_hash({name: text.encode() for name, text in files.items()})
 
 
 def config_map_name(agent: str) -> str:
@@ -59,7 +40,8 @@ def config_map(namespace: str, files: Mapping[str, str]) -> dict[str, Any]:
 
 def command(agent: str, *arguments: str) -> list[str]:
     """The command of a container that runs the agent, for example ``command(hash, "guard")``."""
-    return ["python3", "-I", "-B", "-c", ENTRY, agent, *arguments]
+    # -I: neither the working directory of the image nor the pod's environment says what is imported.
+    return ["python3", "-I", "-c", ENTRY, agent, *arguments]
 
 
 def volume(agent: str, file_names: Sequence[str]) -> dict[str, Any]:

@@ -8,8 +8,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Mapping, Optional, Tuple, Union
+from typing import Any, Union
 
 from ansible_collections.bulkhead.mesh.plugins.module_utils._egress import _names
 
@@ -65,9 +66,9 @@ class Gateway:
     engine: str = "wireguard"
     transport: str = "vxlan"
     port: int = _names.CARRIER_PORT
-    vni: Optional[int] = None
-    network: Optional[str] = None
-    mtu: Optional[int] = None
+    vni: int | None = None
+    network: str | None = None
+    mtu: int | None = None
     state: str = "present"
 
     @property
@@ -82,7 +83,7 @@ class EgressRule:
 
     namespace: str
     service: str
-    ports: Tuple[Port, ...] = ()
+    ports: tuple[Port, ...] = ()
 
     def __str__(self) -> str:
         return f"{self.namespace}/{self.service}"
@@ -92,10 +93,10 @@ class EgressRule:
 class IngressRule:
     """Who may call the client at ``ports`` (of the pod): a namespace or some of its pods, or an ingress gateway."""
 
-    ports: Tuple[int, ...]
-    namespace: Optional[str] = None
+    ports: tuple[int, ...]
+    namespace: str | None = None
     pods: Mapping[str, str] = field(default_factory=dict)
-    ingress_gateway: Optional[str] = None
+    ingress_gateway: str | None = None
     protocol: str = "TCP"
 
 
@@ -107,8 +108,8 @@ class Client:
     namespace: str
     name: str
     gateway: str = ""
-    egress: Tuple[EgressRule, ...] = ()
-    ingress: Tuple[IngressRule, ...] = ()
+    egress: tuple[EgressRule, ...] = ()
+    ingress: tuple[IngressRule, ...] = ()
     replicas: int = 0
     state: str = "present"
     detach_to: str = "stopped"

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from typing import Any, Callable, Mapping, Optional, Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any, Callable
 
 from ansible_collections.bulkhead.mesh.plugins.module_utils._egress._model import (
     NOT_GIVEN,
@@ -31,7 +32,7 @@ DETACH_TO = ("stopped", "open")
 PROTOCOLS = ("TCP", "UDP")
 # Calico drops workload VXLAN to 4789, Cilium 8472; the others are tunnels of network plugins.
 TAKEN_PORTS = {4789: "Calico", 4790: "Calico", 6081: "Geneve", 8472: "Cilium and Flannel"}
-TAKEN_PORTS.update({port: "WireGuard of the network plugin" for port in range(51820, 51824)})
+TAKEN_PORTS.update(dict.fromkeys(range(51820, 51824), "WireGuard of the network plugin"))
 NAME_LENGTH = 52  # of a StatefulSet whose pods still get their revision label
 SMALLEST_MTU, LARGEST_MTU = 576, 9000
 
@@ -70,11 +71,14 @@ class _Reader:
         return tuple(entry for entry in parsed if entry is not None)
 
     def name(self, value: Any, path: str, length: int = 63, dots: bool = False) -> str:
+        if value is None:
+            self.wrong(path, NOT_GIVEN, "it is needed", "give the name of the object in the cluster")
+            return ""
         pattern = _SUBDOMAIN if dots else _LABEL
         if not isinstance(value, str) or len(value) > length or not pattern.match(value):
             self.wrong(
                 path,
-                NOT_GIVEN if value is None else value,
+                value,
                 f"a Kubernetes name of at most {length} lower-case letters, digits and dashes is needed",
                 "name the object as the cluster does",
             )
@@ -87,7 +91,7 @@ class _Reader:
             return choices[0]
         return str(value)
 
-    def number(self, value: Any, path: str, lowest: int, highest: int, what: str) -> Optional[int]:
+    def number(self, value: Any, path: str, lowest: int, highest: int, what: str) -> int | None:
         # A bool is an int in Python, and `yes` a bool in YAML.
         if isinstance(value, bool) or not isinstance(value, int) or not lowest <= value <= highest:
             self.wrong(path, value, f"{what} is a number from {lowest} to {highest}", "give such a number")
@@ -151,7 +155,7 @@ def _twice(entries: Sequence[Any], path: str, key: Callable[[Any], Any], rule: s
     return problems
 
 
-def _gateway(reader: _Reader, entry: Any, path: str) -> Optional[Gateway]:
+def _gateway(reader: _Reader, entry: Any, path: str) -> Gateway | None:
     known = ("name", "namespace", "engine", "config_secret", "transport", "port", "vni", "network", "mtu", "state")
     if not reader.keys(entry, path, known):
         return None
@@ -174,7 +178,7 @@ def _gateway(reader: _Reader, entry: Any, path: str) -> Optional[Gateway]:
 
 def _optional(
     reader: _Reader, entry: Mapping[str, Any], path: str, key: str, lowest: int, highest: int, what: str
-) -> Optional[int]:
+) -> int | None:
     if entry.get(key) is None:
         return None
     return reader.number(entry[key], f"{path}.{key}", lowest, highest, what)
@@ -188,7 +192,7 @@ def _carrier_port(reader: _Reader, entry: Mapping[str, Any], path: str) -> int:
     return port or default
 
 
-def _network(reader: _Reader, value: Any, path: str) -> Optional[str]:
+def _network(reader: _Reader, value: Any, path: str) -> str | None:
     if value is None:
         return None
     try:
@@ -202,7 +206,7 @@ def _network(reader: _Reader, value: Any, path: str) -> Optional[str]:
     return str(network)
 
 
-def _client(reader: _Reader, entry: Any, path: str) -> Optional[Client]:
+def _client(reader: _Reader, entry: Any, path: str) -> Client | None:
     known = ("kind", "namespace", "name", "gateway", "egress", "ingress", "replicas", "state", "detach_to")
     if not reader.keys(entry, path, known):
         return None
@@ -236,7 +240,7 @@ def _client(reader: _Reader, entry: Any, path: str) -> Optional[Client]:
     )
 
 
-def _egress(reader: _Reader, entry: Any, path: str) -> Optional[EgressRule]:
+def _egress(reader: _Reader, entry: Any, path: str) -> EgressRule | None:
     if not reader.keys(entry, path, ("service", "ports")):
         return None
     service = entry.get("service")
@@ -246,7 +250,7 @@ def _egress(reader: _Reader, entry: Any, path: str) -> Optional[EgressRule]:
         reader.wrong(f"{path}.service", value, "a Service is named with its namespace", "write it like core/radarr")
         return None
     ports = reader.list(entry.get("ports"), f"{path}.ports", _service_port)
-    if not ports:
+    if not entry.get("ports"):
         reader.wrong(
             f"{path}.ports",
             entry.get("ports", NOT_GIVEN),
@@ -256,13 +260,13 @@ def _egress(reader: _Reader, entry: Any, path: str) -> Optional[EgressRule]:
     return EgressRule(namespace, name, ports)
 
 
-def _service_port(reader: _Reader, value: Any, path: str) -> Optional[Port]:
+def _service_port(reader: _Reader, value: Any, path: str) -> Port | None:
     if isinstance(value, str) and _LABEL.match(value) and not value.isdigit():
         return value
     return reader.number(value, path, 1, 65535, "a port")
 
 
-def _ingress(reader: _Reader, entry: Any, path: str) -> Optional[IngressRule]:
+def _ingress(reader: _Reader, entry: Any, path: str) -> IngressRule | None:
     if not reader.keys(entry, path, ("from", "ports", "protocol")):
         return None
     source = entry.get("from")
@@ -287,7 +291,7 @@ def _ingress(reader: _Reader, entry: Any, path: str) -> Optional[IngressRule]:
     if pods and "namespace" not in source:
         reader.wrong(f"{path}.from.pods", dict(pods), "pods are those of a namespace", "add the namespace")
     ports = reader.list(entry.get("ports"), f"{path}.ports", _pod_port)
-    if not ports:
+    if not entry.get("ports"):
         reader.wrong(
             f"{path}.ports",
             entry.get("ports", NOT_GIVEN),
@@ -300,5 +304,5 @@ def _ingress(reader: _Reader, entry: Any, path: str) -> Optional[IngressRule]:
     return IngressRule(ports=ports, pods=dict(pods), protocol=protocol, **named)
 
 
-def _pod_port(reader: _Reader, value: Any, path: str) -> Optional[int]:
+def _pod_port(reader: _Reader, value: Any, path: str) -> int | None:
     return reader.number(value, path, 1, 65535, "a port")

@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Mapping, Optional, Tuple
+from typing import Any
 
 from ansible_collections.bulkhead.mesh.plugins.module_utils._egress import _agent_files, _names
 
@@ -22,7 +23,7 @@ ENDPOINT_FILE = "gateway-address"
 # The service account admission plugin mounts the token here unless something is mounted already.
 TOKEN_MOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
 NDOTS = "2"
-READY = "ready"  # the agent's command that succeeds once a nonce came back through the gateway
+READY = ("probe", "overlay")  # the agent's command that succeeds once a nonce came back through the gateway
 UNLIMITED = 2**31 - 1  # the kubelet restarts a container that runs out of probes, and then backs off
 REQUESTS = {"cpu": "10m", "memory": "32Mi"}
 LIMITS = {"cpu": "500m", "memory": "96Mi"}
@@ -36,7 +37,7 @@ class Settings:
     client: str
     gateway: str
     agent: str
-    agent_files: Tuple[str, ...]
+    agent_files: tuple[str, ...]
     image: str
     resolver: str
     config: Mapping[str, Any]
@@ -82,7 +83,7 @@ def init_containers(settings: Settings, equal: bool = False) -> list[dict[str, A
     overlay = _container(_names.OVERLAY, settings, "overlay", equal)
     overlay["restartPolicy"] = "Always"
     overlay["startupProbe"] = {
-        "exec": {"command": _agent_files.command(settings.agent, READY)},
+        "exec": {"command": _agent_files.command(settings.agent, *READY)},
         "periodSeconds": 1,
         "timeoutSeconds": 5,
         "successThreshold": 1,
@@ -175,7 +176,7 @@ def _is_default(key: str, value: Any) -> bool:
     return value is None or value in ({}, []) or (key in _DEFAULTS and value == _DEFAULTS[key])
 
 
-def as_held(wanted: dict[str, Any], held: Optional[dict[str, Any]]) -> dict[str, Any]:
+def as_held(wanted: dict[str, Any], held: dict[str, Any] | None) -> dict[str, Any]:
     """``held`` if it means the same as ``wanted``, so that defaults of a newer API server are no difference."""
     if held is not None and fingerprint(held) == fingerprint(wanted):
         return held

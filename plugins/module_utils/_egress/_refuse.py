@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import posixpath
 import re
-from typing import Any, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from ansible_collections.bulkhead.mesh.plugins.module_utils._egress import _names, _selector
 from ansible_collections.bulkhead.mesh.plugins.module_utils._egress._model import NOT_GIVEN, Problem
@@ -35,7 +36,9 @@ _NODE_PATHS = (
     "/run/podman",
     "/var/lib/kubelet",
 )
-_VPN_IMAGE = re.compile(r"(^|[/_-])(gluetun|pod-gateway|openvpn|wireguard(-go)?|nordvpn|mullvad\w*|tailscale)([-_:@]|$)")
+_VPN_IMAGE = re.compile(
+    r"(^|[/_-])(gluetun|pod-gateway|openvpn|wireguard(-go)?|nordvpn|mullvad\w*|tailscale)([-_:@]|$)"
+)
 # (where, key, values or None for any, what it does)
 _INJECTORS = (
     ("labels", "sidecar.istio.io/inject", ("true",), "Istio's sidecar puts its own init container first"),
@@ -236,7 +239,7 @@ def _reaches_node(path: str) -> bool:
 
 def _canonical(path: str) -> str:
     clean = posixpath.normpath("/" + path.lstrip("/"))
-    # /var/run is a link to /run on every node; without this /var would not be above /run.
+    # /var/run is a link to /run.
     return "/run" + clean[len("/var/run") :] if _below(clean, "/var/run") else clean
 
 

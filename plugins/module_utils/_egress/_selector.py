@@ -7,10 +7,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Iterable, Mapping, Optional
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 
-def matches(selector: Optional[Mapping[str, Any]], labels: Mapping[str, str]) -> bool:
+def matches(selector: Mapping[str, Any] | None, labels: Mapping[str, str]) -> bool:
     """Whether a Kubernetes label selector selects ``labels``; None selects nothing, an empty one everything."""
     if selector is None:
         return False

@@ -8,8 +8,9 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Iterable, Mapping, Optional, Sequence, Tuple
+from typing import Any
 
 from ansible_collections.bulkhead.mesh.plugins.module_utils._egress import _names, _selector
 from ansible_collections.bulkhead.mesh.plugins.module_utils._egress._model import Client, EgressRule, Port, Problem
@@ -23,7 +24,7 @@ class ServicePort:
 
     protocol: str
     port: int
-    targets: Tuple[int, ...]
+    targets: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Destination:
     service: str
     address: str
     selector: Mapping[str, str]
-    ports: Tuple[ServicePort, ...]
+    ports: tuple[ServicePort, ...]
 
 
 def resolve(
@@ -91,9 +92,7 @@ def direct(
     return [{"protocol": protocol, "address": address, "port": port} for protocol, address, port in sorted(entries)]
 
 
-def _unusable(
-    client: Client, rule: EgressRule, path: str, service: Optional[Mapping[str, Any]]
-) -> list[Problem]:
+def _unusable(client: Client, rule: EgressRule, path: str, service: Mapping[str, Any] | None) -> list[Problem]:
     def refuse(reason: str, remedy: str) -> list[Problem]:
         return [Problem(client.object, f"{path}.service", str(rule), reason, remedy)]
 
@@ -114,7 +113,7 @@ def _unusable(
     return []
 
 
-def _address(service: Mapping[str, Any]) -> Optional[str]:
+def _address(service: Mapping[str, Any]) -> str | None:
     spec = service["spec"]
     for address in spec.get("clusterIPs") or [spec.get("clusterIP") or ""]:
         if address.count(".") == 3:
@@ -148,7 +147,12 @@ def _ports(
 
 
 def _port(
-    client: Client, path: str, wanted: Port, rule: EgressRule, held: Mapping[str, Any], pods: Sequence[Mapping[str, Any]]
+    client: Client,
+    path: str,
+    wanted: Port,
+    rule: EgressRule,
+    held: Mapping[str, Any],
+    pods: Sequence[Mapping[str, Any]],
 ) -> tuple[list[ServicePort], list[Problem]]:
     protocol = held.get("protocol", "TCP")
     if protocol not in ("TCP", "UDP"):

@@ -10,12 +10,14 @@ changed the template, is the same computation as attaching for the first time.
 
 The annotation ``bulkhead.mesh/original`` holds what the inverse needs and cannot know otherwise::
 
-    {"v": 1, "had": ["annotations", ...],            which optional keys the template had
+    {"v": 1,
      "dns": {"policy": "ClusterFirst", "config": null, "set": {...}},   before, and what we set
-     "capture": null,                                the annotation ambient.istio.io/dns-capture before
-     "drop": {"app": 0},                             per container whose NET_RAW we drop: how much was there already
-     "ours": {"bulkhead-guard": "..."},              fingerprints of our items
-     "sum": "..."}                                   of all that
+     "capture": null,                   the annotation ambient.istio.io/dns-capture before
+     "drop": {"app": 0},                per container whose NET_RAW we drop: how much was there already
+     "ours": {"bulkhead-guard": "..."}, fingerprints of our items
+     "sum": "..."}                      of all that
+
+Empty lists and maps of strings count as not given, because the API server does not keep them.
 
 Limit: a container that the user renames after attaching keeps its dropped NET_RAW.
 """
@@ -25,7 +27,8 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-from typing import Any, Mapping, Optional, Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from ansible_collections.bulkhead.mesh.plugins.module_utils._egress import _names, _patch, _pieces
 from ansible_collections.bulkhead.mesh.plugins.module_utils._egress._model import NOT_GIVEN, Problem
@@ -33,7 +36,6 @@ from ansible_collections.bulkhead.mesh.plugins.module_utils._egress._pieces impo
 
 VERSION = 1
 NET_RAW = "NET_RAW"
-_OPTIONAL = ("initContainers", "volumes", "dnsConfig", "dnsPolicy")
 _REPAIR = "run site.yml with the client present, which repairs it, then detach"
 _BY_HAND = "apply the workload's own manifest again in place of the live one (kubectl replace), then run site.yml"
 _Template = dict[str, Any]
@@ -83,7 +85,7 @@ def is_attached(workload: Mapping[str, Any]) -> bool:
     return _original_text(template) is not None or bool(_our_containers(template))
 
 
-def attached_agent(workload: Mapping[str, Any]) -> Optional[str]:
+def attached_agent(workload: Mapping[str, Any]) -> str | None:
     """The hash of the agent an attached workload runs, None if it is not attached."""
     metadata = workload["spec"]["template"].get("metadata") or {}
     return (metadata.get("annotations") or {}).get(_names.AGENT_ANNOTATION) if is_attached(workload) else None
@@ -126,9 +128,7 @@ def _our_containers(template: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 def _attached(base: _Template, settings: Settings, namespace: str) -> _Template:
     """``base``, which has nothing of ours, with our edit; ``base`` itself is changed."""
     spec = base["spec"]
-    had = [key for key in _OPTIONAL if key in spec]
     metadata = base.setdefault("metadata", {})
-    had += [key for key in ("annotations", "labels") if key in metadata]
     drop = {container["name"]: level for container in _containers(spec) for level in [_drop(container)] if level >= 0}
     ours = _pieces.init_containers(settings, _pieces.guaranteed(spec))
     volumes = _pieces.volumes(settings)
@@ -136,7 +136,6 @@ def _attached(base: _Template, settings: Settings, namespace: str) -> _Template:
     annotations = metadata.setdefault("annotations", {})
     original = {
         "v": VERSION,
-        "had": sorted(had),
         "dns": {"policy": spec.get("dnsPolicy"), "config": spec.get("dnsConfig"), "set": dns},
         "capture": annotations.get(_names.DNS_CAPTURE_ANNOTATION),
         "drop": drop,
@@ -169,7 +168,7 @@ def _drop(container: dict[str, Any]) -> int:
     if dropped and ("ALL" in dropped or NET_RAW in dropped):
         return -1
     target["drop"] = [*(dropped or []), NET_RAW]
-    return level + (dropped is not None)
+    return level + bool(dropped)
 
 
 def _undrop(container: dict[str, Any], level: int) -> None:
@@ -211,15 +210,15 @@ def _stripped(workload: Mapping[str, Any]) -> _Template:
     if lost:
         raise Tampered([lost])
     original = _read_original(template) or {}
-    spec, metadata, had = template["spec"], template["metadata"], original["had"]
+    spec, metadata = template["spec"], template["metadata"]
     for key, names in (("initContainers", _names.CONTAINERS), ("volumes", _names.VOLUMES)):
         spec[key] = [item for item in spec.get(key) or [] if item["name"] not in names]
-        if not spec[key] and key not in had:
+        if not spec[key]:
             del spec[key]
     for container in _containers(spec):
         if container["name"] in original["drop"]:
             _undrop(container, original["drop"][container["name"]])
-    _restore_dns(spec, original["dns"], had)
+    _restore_dns(spec, original["dns"])
     annotations, labels = metadata["annotations"], metadata.get("labels") or {}
     if annotations.get(_names.DNS_CAPTURE_ANNOTATION) == "false":
         _put(annotations, _names.DNS_CAPTURE_ANNOTATION, original["capture"])
@@ -228,7 +227,7 @@ def _stripped(workload: Mapping[str, Any]) -> _Template:
     for key in (_names.CLIENT_LABEL, _names.GATEWAY_LABEL):
         labels.pop(key, None)
     for key in ("annotations", "labels"):
-        if not metadata.get(key) and key not in had:
+        if not metadata.get(key):
             metadata.pop(key, None)
     return template
 
@@ -240,7 +239,7 @@ def _put(target: dict[str, Any], key: str, value: Any) -> None:
         target[key] = copy.deepcopy(value)
 
 
-def _restore_dns(spec: dict[str, Any], dns: Mapping[str, Any], had: Sequence[str]) -> None:
+def _restore_dns(spec: dict[str, Any], dns: Mapping[str, Any]) -> None:
     """Put back what the user did not change since; whoever changed the nameservers wrote all of dnsConfig anew."""
     if spec.get("dnsPolicy") == "None":
         _put(spec, "dnsPolicy", dns["policy"])
@@ -250,7 +249,7 @@ def _restore_dns(spec: dict[str, Any], dns: Mapping[str, Any], had: Sequence[str
     for key in ours:
         if held.get(key) == ours[key]:
             _put(held, key, was.get(key))
-    if not held and "dnsConfig" not in had:
+    if not held and dns["config"] is None:
         del spec["dnsConfig"]
 
 
@@ -263,12 +262,12 @@ def _sum(original: Mapping[str, Any]) -> str:
     return hashlib.sha256(_dump(rest).encode()).hexdigest()[:8]
 
 
-def _original_text(template: Mapping[str, Any]) -> Optional[str]:
+def _original_text(template: Mapping[str, Any]) -> str | None:
     metadata = template.get("metadata") or {}
     return (metadata.get("annotations") or {}).get(_names.ORIGINAL_ANNOTATION)
 
 
-def _read_original(template: Mapping[str, Any]) -> Optional[dict[str, Any]]:
+def _read_original(template: Mapping[str, Any]) -> dict[str, Any] | None:
     """What the annotation says, None if it is missing or not what we wrote."""
     try:
         original = json.loads(_original_text(template) or "")
@@ -283,7 +282,7 @@ def _object(workload: Mapping[str, Any]) -> str:
     return f"{workload['kind']} {workload['metadata']['namespace']}/{workload['metadata']['name']}"
 
 
-def _lost_original(workload: Mapping[str, Any]) -> Optional[Problem]:
+def _lost_original(workload: Mapping[str, Any]) -> Problem | None:
     template = workload["spec"]["template"]
     if _read_original(template) is not None:
         return None

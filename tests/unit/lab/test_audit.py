@@ -10,7 +10,9 @@ import pytest
 from bulkhead_lab import audit
 
 
-def event(verb: str = "create", resource: str = "pods", code: int = 201, uri: str = "/api/v1/pods", **more: Any) -> dict[str, Any]:
+def event(
+    verb: str = "create", resource: str = "pods", code: int = 201, uri: str = "/api/v1/pods", **more: Any
+) -> dict[str, Any]:
     return {
         "verb": verb,
         "requestURI": uri,
@@ -50,7 +52,9 @@ def test_writes_are_counted_by_client_after_the_mark(tmp_path: Path) -> None:
         for one in (event("patch", code=200), event("patch", code=200), event("patch", code=200, subresource="status")):
             handle.write(json.dumps(one) + "\n")
         handle.write('{"half": ')
-    assert audit.count_writes(audit.events(log, since)) == {"lab-admin kubectl": {"patch pods": 2, "patch pods/status": 1}}
+    assert audit.count_writes(audit.events(log, since)) == {
+        "lab-admin kubectl": {"patch pods": 2, "patch pods/status": 1}
+    }
     assert audit.count_writes(audit.events(log)) != audit.count_writes(audit.events(log, since))
 
 

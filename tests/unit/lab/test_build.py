@@ -42,7 +42,9 @@ def test_the_key_follows_inputs_and_needs() -> None:
     def nothing(_: Path, __: dict[str, Path]) -> None: ...
 
     def pair(first_input: str) -> dict[str, str]:
-        return keys([Recipe("a", (first_input,), nothing), Recipe("b", (), nothing, needs=("a",)), Recipe("c", (), nothing)])
+        return keys(
+            [Recipe("a", (first_input,), nothing), Recipe("b", (), nothing, needs=("a",)), Recipe("c", (), nothing)]
+        )
 
     old, new = pair("1"), pair("2")
     assert old["a"] != new["a"]

@@ -16,7 +16,9 @@ def test_every_blob_is_named_by_its_content(tmp_path: Path) -> None:
     layer = tmp_path / "layer.tar"
     layer.write_bytes(files_layer([(program, "/usr/bin/program")]))
     archive = tmp_path / "image.tar"
-    write_archive(archive, ImageConfig("lab.local/x:7", entrypoint=("/usr/bin/program",), user="1:1"), [layer], "x86_64")
+    write_archive(
+        archive, ImageConfig("lab.local/x:7", entrypoint=("/usr/bin/program",), user="1:1"), [layer], "x86_64"
+    )
     with tarfile.open(archive) as tar:
         files = {name: tar.extractfile(name).read() for name in tar.getnames()}  # type: ignore[union-attr]
     for name, data in files.items():

@@ -4,63 +4,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 
 from ansible_collections.bulkhead.mesh.plugins.module_utils._cluster import _pod
 
-# Written by the probe's script in a dual-stack pod with a ptp network; REST stands for columns without meaning here.
-ZERO = "0" * 32
-REST = "00000001 00000000 00000001"
-OUTPUT = f"""\
-== mtu
-1450
-== route4
-Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT
-eth0\t00000000\t0100F40A\t0003\t0\t0\t0\t00000000\t0\t0\t0
-eth0\t0000F40A\t0100F40A\t0003\t0\t0\t0\t00FFFFFF\t0\t0\t0
-eth0\t0100F40A\t00000000\t0005\t0\t0\t0\tFFFFFFFF\t0\t0\t0
-== route6
-fd00001002440000000000000000000a 80 {ZERO} 00 {ZERO} 00000100 {REST}     eth0
-{ZERO} 00 {ZERO} 00 fd000010024400000000000000000001 00000400 {REST}     eth0
-{ZERO} 00 {ZERO} 00 {ZERO} ffffffff {REST}       lo
-== if6
-00000000000000000000000000000001 01 80 10 80       lo
-fd00001002440000000000000000000a 02 80 00 80     eth0
-fe800000000000000c1ff0fffe000001 02 40 20 80     eth0
-== trie
-Main:
-  +-- 0.0.0.0/0 3 0 5
-     |-- 0.0.0.0
-        /0 universe UNICAST
-     +-- 10.244.0.0/24 2 0 2
-        |-- 10.244.0.7
-           /32 host LOCAL
-        |-- 10.244.0.255
-           /32 link BROADCAST
-     +-- 127.0.0.0/8 2 0 2
-        |-- 127.0.0.1
-           /32 host LOCAL
-Local:
-        |-- 10.244.0.7
-           /32 host LOCAL
-== resolv
-search default.svc.cluster.local svc.cluster.local cluster.local
-nameserver 10.96.0.53
-options ndots:5
-== rp_all
-0
-== rp_eth0
-1
-== kernel
-6.18.0
-== misc
-200 tun
-229 fuse
-== module_vxlan
-loaded
-== module_wireguard
-== end
-"""
+# Recorded from a probe pod on the lab: dual-stack, ptp network.
+OUTPUT = (Path(__file__).parent / "fixtures" / "probe.txt").read_text()
 
 
 def test_recorded_output() -> None:
@@ -74,14 +26,14 @@ def test_recorded_output() -> None:
             {"family": "IPv6", "device": "eth0", "via": "fd00:10:244::1"},
         ],
         "families": ["IPv4", "IPv6"],
-        "addresses": ["10.244.0.7", "fd00:10:244::a"],
+        "addresses": ["10.244.0.17", "fd00:10:244::11"],
         "resolv_conf": {
             "nameservers": ["10.96.0.53"],
             "search": ["default.svc.cluster.local", "svc.cluster.local", "cluster.local"],
             "options": ["ndots:5"],
         },
-        "rp_filter": 1,
-        "kernel": "6.18.0",
+        "rp_filter": 0,
+        "kernel": "6.18.44",
         "vxlan": "yes",
         "wireguard": "unknown",
         "tun": "yes",
@@ -115,11 +67,17 @@ def test_a_cut_output_proves_nothing(output: str) -> None:
 def test_a_missing_file_is_unknown_alone(fact: str, section: str) -> None:
     found = _pod.facts(OUTPUT.replace(f"== {section}\n", "== other\n"), "a")
     assert found[fact]["value"] == "unknown"
-    assert found["kernel"]["value"] == "6.18.0"
+    assert found["kernel"]["value"] == "6.18.44"
+
+
+@pytest.mark.parametrize("everywhere, eth0, effective", [(0, 1, 1), (2, 1, 2), (0, 0, 0)])
+def test_the_larger_filter_is_in_effect(everywhere: Any, eth0: Any, effective: Any) -> None:
+    output = OUTPUT.replace("== rp_all\n0", f"== rp_all\n{everywhere}").replace("== rp_eth0\n0", f"== rp_eth0\n{eth0}")
+    assert _pod.facts(output, "a")["rp_filter"]["value"] == effective
 
 
 def test_a_pod_without_ipv6() -> None:
-    lines = [line for line in OUTPUT.splitlines() if not line.startswith(("fd00", "fe80", "0000000000"))]
+    lines = [line for line in OUTPUT.splitlines() if not line.startswith(("fd00", "fe80", "ff00", "0000000000"))]
     found = _pod.facts("\n".join(lines), "a")
     assert found["families"]["value"] == ["IPv4"]
     assert [route["family"] for route in found["default_routes"]["value"]] == ["IPv4"]

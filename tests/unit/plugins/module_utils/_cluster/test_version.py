@@ -61,6 +61,10 @@ def test_platform_without_nodes_is_not_called_plain(snapshot: Any) -> None:
     assert found == {"value": "unknown", "found_by": None, "reason": "not allowed to read nodes"}
 
 
+def test_a_cluster_without_nodes_is_not_called_plain(snapshot: Any) -> None:
+    assert _version.platform("v1.35.0", snapshot(nodes=[]))["value"] == "unknown"
+
+
 def test_version_mark_needs_no_nodes(snapshot: Any) -> None:
     assert _version.platform("v1.35.4+k3s1", snapshot(nodes="403"))["value"] == "k3s"
 

@@ -1,0 +1,69 @@
+"""The demo: the lab, the playbook on it, and what the outside sees; with what each took."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bulkhead_dev.commands import answer
+from bulkhead_dev.context import Context
+
+
+@dataclass(frozen=True)
+class Step:
+    """One command of the demo."""
+
+    title: str
+    argv: Sequence[str]
+    env: Mapping[str, str]
+
+
+def steps(ctx: Context) -> list[Step]:
+    """In the order a user would do it."""
+    checkout, lab = ctx.places.checkout, ctx.lab_env()
+    collections = f"{checkout / '.workspace'}:{ctx.kubernetes_core}"
+    ansible = {**ctx.tool_env(), "ANSIBLE_COLLECTIONS_PATH": collections}
+    playbook = [ctx.program("ansible-playbook"), "-i", str(checkout / "inventories" / "lab"), "site.yml"]
+    return [
+        Step("lab up", ctx.lab.argv("up"), lab),
+        Step("ansible-playbook site.yml", playbook, ansible),
+        Step("the picture", ctx.lab.argv("demo"), lab),
+    ]
+
+
+def run(ctx: Context) -> None:
+    """All steps, then wall times and disk used."""
+    ctx.lab.check_possible()
+    ctx.packages("lab")
+    start = time.monotonic()
+    planned = steps(ctx)
+    taken = [("tools", time.monotonic() - start)]
+    for step in planned:
+        print(f"\n--- {step.title}", flush=True)
+        start = time.monotonic()
+        ctx.run(step.argv, cwd=ctx.places.checkout, env=step.env)
+        taken.append((step.title, time.monotonic() - start))
+    print("\n" + "\n".join(summary(taken, disk(ctx))), flush=True)
+
+
+def disk(ctx: Context) -> dict[str, int]:
+    """Bytes on disk of our cache and of Go's, which the lab is built with."""
+    go = answer([ctx.go, "env", "GOCACHE", "GOMODCACHE"]) or ""
+    folders = {"our cache": ctx.places.cache, **{f"Go's {Path(line).name}": Path(line) for line in go.splitlines()}}
+    return {name: used(folder) for name, folder in folders.items() if folder.is_dir()}
+
+
+def used(folder: Path) -> int:
+    """Bytes that ``du`` counts below ``folder``; it may change meanwhile, which is no error."""
+    done = subprocess.run(["du", "-s", "--block-size=1", str(folder)], capture_output=True, text=True, check=False)
+    return int(done.stdout.split()[0]) if done.stdout else 0
+
+
+def summary(taken: Sequence[tuple[str, float]], sizes: Mapping[str, int]) -> list[str]:
+    """The demo's last lines."""
+    lines = [f"{title:28} {seconds:7.1f} s" for title, seconds in (*taken, ("in all", sum(s for _, s in taken)))]
+    lines += [f"{'disk: ' + name:28} {size / 1e9:7.1f} GB" for name, size in sizes.items()]
+    return [*lines, "The lab stays up: `make lab-status` looks at it, `make lab-down` takes it down."]

@@ -1,0 +1,57 @@
+# Copyright (c) bulkhead.mesh contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection: may change at any time.
+"""``python3 -m bulkhead_agent guard|overlay|firewall|gateway|engine|probe``."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from types import FrameType
+
+from . import config as conf
+from . import engine, firewall, gateway, guard, overlay, probe
+from .command import AgentError, log
+
+_CLIENT = {"guard": guard.main, "overlay": overlay.main}
+_GATEWAY = {"firewall": firewall.main, "gateway": gateway.main, "engine": engine.main}
+
+
+def _stop(_number: int, _frame: FrameType | None) -> None:
+    # As process 1 of a container the default would be to ignore the signal until it is killed.
+    sys.exit(0)
+
+
+def dispatch(argv: Sequence[str], environment: Mapping[str, str]) -> int:
+    """Run one command; the exit code is for the kubelet."""
+    command = argv[0] if argv else ""
+    if command == "probe":
+        config = conf.from_environment(environment) if argv[1:2] == ["overlay"] else None
+        return probe.main(config, argv[1:], environment)
+    if command in _CLIENT or command in _GATEWAY:
+        config = conf.from_environment(environment)
+        if command in _CLIENT and isinstance(config, conf.Client):
+            return _CLIENT[command](config, environment)
+        if command in _GATEWAY and isinstance(config, conf.Gateway):
+            return _GATEWAY[command](config, environment)
+        raise conf.ConfigError(f"Command {command} does not fit a pod with the role {type(config).__name__.lower()}.")
+    names = ", ".join([*_CLIENT, *_GATEWAY, "probe"])
+    raise AgentError(f"{command or 'Nothing'} is not a command of the agent; it has {names}.")
+
+
+def main() -> int:
+    """Entry point: every expected failure is one sentence and exit code 1."""
+    signal.signal(signal.SIGTERM, _stop)
+    try:
+        return dispatch(sys.argv[1:], os.environ)
+    except AgentError as exc:
+        log("failed", detail=str(exc))
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

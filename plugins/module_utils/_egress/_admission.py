@@ -1,0 +1,269 @@
+# Copyright (c) bulkhead.mesh contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection: may change at any time.
+"""ValidatingAdmissionPolicies: what the API server itself refuses about clients, gateways and their annotations."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ansible_collections.bulkhead.mesh.plugins.module_utils._egress import _agent_files, _names
+from ansible_collections.bulkhead.mesh.plugins.module_utils._egress._model import Client, Gateway
+
+API = "admissionregistration.k8s.io/v1"
+ENDPOINTS_POLICY = "bulkhead-vpn-endpoints"
+# Also with the prefix that some runtimes accept.
+CAPABILITIES = tuple(prefix + name for name in ("NET_ADMIN", "NET_RAW", "SYS_ADMIN") for prefix in ("", "CAP_")) + (
+    "ALL",
+)
+POD_INDEX = "apps.kubernetes.io/pod-index"
+_Object = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class GuardMark:
+    """A guard that is accepted: the hash of its agent and its image."""
+
+    agent: str
+    image: str
+
+
+def literal(value: Any) -> str:
+    """A CEL literal of a string, number, list or map; JSON is one but for characters outside ASCII.
+
+    >>> literal({"a": ["b"]})
+    '{"a": ["b"]}'
+    """
+    return json.dumps(value)
+
+
+def client_admission(
+    client: Client, selector: Mapping[str, Any], accepted: Sequence[GuardMark], size: int | None = None
+) -> list[_Object]:
+    """Policy and binding: pods of this client start with an accepted guard or not at all.
+
+    While a new agent is rolled out ``accepted`` holds the old one too: a StatefulSet may still have to replace a pod of
+    the old revision. ``size`` is the number of inner addresses, which a pod's number must not reach.
+    """
+    if not accepted:
+        raise ValueError("at least one guard has to be accepted")
+    variables = {
+        "entry": literal(_agent_files.ENTRY),
+        "inits": "object.spec.?initContainers.orValue([])",
+        "annotations": "object.metadata.?annotations.orValue({})",
+        "labels": "object.metadata.?labels.orValue({})",
+        "own": f"variables.inits.filter(c, !(c.name in {literal(list(_names.CONTAINERS))})) + object.spec.containers",
+    }
+    guard = "size(variables.inits) > 0 && variables.inits[0].name == " + literal(_names.GUARD)
+    remedy = "run site.yml to attach the workload again, or detach it (state: absent)."
+    validations = [
+        (guard, f"The first init container of a pod of {client.object} has to be {_names.GUARD}: {remedy}"),
+        (
+            f"size(variables.inits) == 0 || {_blocking('variables.inits[0]')}",
+            f"{_names.GUARD} of a pod of {client.object} has to end before anything else starts: {remedy}",
+        ),
+        (
+            "size(variables.inits) == 0 || " + _any([_accepted(mark) for mark in accepted]),
+            f"The guard of a pod of {client.object} is not the one that was set up: {remedy}",
+        ),
+        (
+            f"!object.spec.?hostNetwork.orValue(false) && variables.own.all(c, {harmless('c')})",
+            f"A pod of {client.object} must not be privileged, use the node's network or add {', '.join(CAPABILITIES)}.",
+        ),
+        (
+            f"object.spec.?ephemeralContainers.orValue([]).all(c, {harmless('c')})",
+            f"Ephemeral containers in pods of {client.object} must not be privileged or add network capabilities.",
+        ),
+    ]
+    if size is not None:
+        index = f"variables.labels[{literal(POD_INDEX)}]"
+        validations.append(
+            (
+                f"!({literal(POD_INDEX)} in variables.labels) || int({index}) < {size}",
+                f"{client.object} has {size} inner addresses: set replicas of the VPN client to what it needs and run "
+                "site.yml, then scale it.",
+            )
+        )
+    rules = [_resources("", ["pods"], ["CREATE", "UPDATE"]), _resources("", ["pods/ephemeralcontainers"], ["UPDATE"])]
+    return _policy(
+        f"bulkhead-vpn-client.{client.id}",
+        {_names.CLIENT_LABEL: client.id},
+        {**_in_namespace(client.namespace, rules), "objectSelector": copy.deepcopy(dict(selector))},
+        validations,
+        variables,
+        # Pods from before the workload was attached still have to lose their finalizers.
+        {"new-or-changed": _changed()},
+    )
+
+
+def gateway_admission(gateway: Gateway) -> list[_Object]:
+    """Policy and binding: the gateway's StatefulSet never has more than one replica, also by its scale subresource."""
+    # In a Scale no replicas are 0; in a StatefulSet the API server has filled in 1.
+    validations = [
+        (
+            "object.spec.?replicas.orValue(0) <= 1",
+            f"{gateway.object} is one pod: two would share its addresses. Add another gateway for more capacity.",
+        )
+    ]
+    rule = _resources("apps", ["statefulsets", "statefulsets/scale"], ["CREATE", "UPDATE"])
+    return _policy(
+        f"bulkhead-vpn-gateway.{_names.client_id(gateway.namespace, gateway.name)}",
+        {_names.GATEWAY_LABEL: gateway.name},
+        _in_namespace(gateway.namespace, [{**rule, "resourceNames": [gateway.name]}]),
+        validations,
+    )
+
+
+def endpoints_admission(gateways: Sequence[Gateway]) -> list[_Object]:
+    """Policy and binding: addresses and peers are written by the endpoint controllers, on their pods, and nothing else.
+
+    The controller of a namespace may write on pods of that namespace's gateways and of their clients, wherever they
+    are. A client's pod names its gateway in the label ``bulkhead.mesh/vpn-gateway``.
+    """
+    writers: dict[str, list[str]] = {}
+    for gateway in sorted(gateways, key=lambda one: (one.namespace, one.name)):
+        writers.setdefault(endpoints_user(gateway.namespace), []).append(gateway.name)
+    ours = [_names.ADDRESS_ANNOTATION, _names.PEERS_ANNOTATION]
+    # The writer of no gateway is nobody; an empty map literal would have no types.
+    known = literal(writers or {"nobody": [""]})
+    variables = {
+        "writers": known,
+        "ours": literal(ours),
+        "before": "request.operation == 'CREATE' ? {} : oldObject.metadata.?annotations.orValue({})",
+        "after": "object.metadata.?annotations.orValue({})",
+        "writer": "request.userInfo.username in variables.writers",
+        "gateway": f"object.metadata.?labels[?{literal(_names.GATEWAY_LABEL)}].orValue('')",
+    }
+    same = "(k in variables.before ? variables.before[k] : '') == (k in variables.after ? variables.after[k] : '')"
+    present = "(k in variables.before) == (k in variables.after)"
+    validations = [
+        (
+            f"variables.ours.all(k, {present} && {same}) || (request.operation == 'UPDATE' && variables.writer && "
+            "variables.gateway in variables.writers[request.userInfo.username])",
+            f"Only the endpoint controller of the VPN gateway writes {' and '.join(ours)}, on pods that exist.",
+        ),
+        (
+            "!variables.writer || request.operation != 'UPDATE' || (object.spec == oldObject.spec && "
+            "object.metadata.?labels.orValue({}) == oldObject.metadata.?labels.orValue({}) && "
+            "object.metadata.?ownerReferences.orValue([]) == oldObject.metadata.?ownerReferences.orValue([]) && "
+            "object.metadata.?finalizers.orValue([]) == oldObject.metadata.?finalizers.orValue([]) && "
+            f"variables.before.all(k, k in variables.ours || k in variables.after) && "
+            f"variables.after.all(k, k in variables.ours || (k in variables.before && {same})))",
+            f"The endpoint controller of a VPN gateway writes nothing but {' and '.join(ours)}.",
+        ),
+    ]
+    concerned = _any(
+        [
+            f"request.userInfo.username in {known}",
+            f"{literal(ours)}.exists(k, k in object.metadata.?annotations.orValue({{}}))",
+            f"(oldObject != null && {literal(ours)}.exists(k, k in oldObject.metadata.?annotations.orValue({{}})))",
+        ]
+    )
+    # A write to the status subresource takes annotations too.
+    rules = [_resources("", ["pods", "pods/status"], ["CREATE", "UPDATE"])]
+    return _policy(
+        ENDPOINTS_POLICY, {}, {"resourceRules": rules}, validations, variables, {"concerns-endpoints": concerned}
+    )
+
+
+def endpoints_user(namespace: str) -> str:
+    """The endpoint controller of one gateway namespace, as the API server knows it."""
+    return f"system:serviceaccount:{namespace}:{_names.ENDPOINTS_ACCOUNT}"
+
+
+def harmless(container: str) -> str:
+    """CEL: this container is not privileged and adds no capability that gets around the guard."""
+    security = f"{container}.?securityContext"
+    return (
+        f"!{security}.?privileged.orValue(false) && "
+        f"!{security}.?capabilities.?add.orValue([]).exists(a, a.upperAscii() in {literal(list(CAPABILITIES))})"
+    )
+
+
+def _blocking(container: str) -> str:
+    return f"!has({container}.restartPolicy)"
+
+
+def _accepted(mark: GuardMark) -> str:
+    """CEL: init container 0 and the annotation are this guard's."""
+    head = _agent_files.command(mark.agent, "guard")
+    parts = ["variables.entry" if part == _agent_files.ENTRY else literal(part) for part in head]
+    checks = [
+        f"variables.inits[0].image == {literal(mark.image)}",
+        f"variables.inits[0].?command.orValue([]) == [{', '.join(parts)}]",
+        "!has(variables.inits[0].args)",
+        f"variables.annotations[?{literal(_names.AGENT_ANNOTATION)}].orValue('') == {literal(mark.agent)}",
+    ]
+    return "(" + " && ".join(checks) + ")"
+
+
+def _changed() -> str:
+    return _any(
+        [
+            "request.operation == 'CREATE'",
+            "object.spec != oldObject.spec",
+            "object.metadata.?labels.orValue({}) != oldObject.metadata.?labels.orValue({})",
+        ]
+    )
+
+
+def _any(expressions: Sequence[str]) -> str:
+    return expressions[0] if len(expressions) == 1 else "(" + " || ".join(expressions) + ")"
+
+
+def _resources(group: str, resources: Sequence[str], operations: Sequence[str]) -> _Object:
+    return {
+        "apiGroups": [group],
+        "apiVersions": ["v1"],
+        "resources": list(resources),
+        "operations": list(operations),
+        "scope": "Namespaced",
+    }
+
+
+def _in_namespace(namespace: str, rules: Sequence[_Object]) -> _Object:
+    selector = {"matchLabels": {_names.NAMESPACE_LABEL: namespace}}
+    return {"namespaceSelector": selector, "resourceRules": list(rules)}
+
+
+def _policy(
+    name: str,
+    labels: Mapping[str, str],
+    constraints: Mapping[str, Any],
+    validations: Sequence[tuple[str, str]],
+    variables: Mapping[str, str] | None = None,
+    conditions: Mapping[str, str] | None = None,
+) -> list[_Object]:
+    """Policy and binding of the same name; the binding denies wherever the policy's constraints match."""
+    spec: _Object = {
+        "failurePolicy": "Fail",
+        "matchConstraints": {
+            "matchPolicy": "Equivalent",
+            "namespaceSelector": {},
+            "objectSelector": {},
+            **constraints,
+        },
+        "validations": [
+            {"expression": expression, "message": message, "reason": "Forbidden"} for expression, message in validations
+        ],
+    }
+    if variables:
+        spec["variables"] = [{"name": key, "expression": text} for key, text in variables.items()]
+    if conditions:
+        spec["matchConditions"] = [{"name": key, "expression": text} for key, text in conditions.items()]
+    metadata = {"name": name, "labels": dict(labels)}
+    return [
+        {"apiVersion": API, "kind": "ValidatingAdmissionPolicy", "metadata": metadata, "spec": spec},
+        {
+            "apiVersion": API,
+            "kind": "ValidatingAdmissionPolicyBinding",
+            "metadata": copy.deepcopy(metadata),
+            "spec": {"policyName": name, "validationActions": ["Deny"]},
+        },
+    ]
