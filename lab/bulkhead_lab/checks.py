@@ -77,9 +77,13 @@ def existing_folder(path: Path) -> Path:
     return path
 
 
-def before_build(home: Path, cold: bool) -> None:
-    """All checks, in the order a person can mend them."""
+def this_machine() -> None:
+    """What no command that changes something can do without; asked before any file is touched."""
     machine(platform.system(), platform.machine(), os.geteuid())
+
+
+def before_build(home: Path, cold: bool) -> None:
+    """Room and programs for ``up``."""
     folder = existing_folder(home)
     disk(folder, shutil.disk_usage(folder).free, cold)
     programs()

@@ -66,6 +66,7 @@ def status(paths: Paths) -> dict[str, Any]:
 
 def up(paths: Paths) -> Progress:
     """Build what is missing, start what does not run, wait until the node is Ready. Idempotent."""
+    checks.this_machine()
     store = Store(paths, recipes())
     missing = store.missing()
     checks.before_build(paths.home, cold=any(recipe.name == "labkube" for recipe in missing))
@@ -95,6 +96,7 @@ def up(paths: Paths) -> Progress:
 
 def down(paths: Paths) -> None:
     """Stop everything and remove the running lab's files; builds stay. Idempotent."""
+    checks.this_machine()
     with locked(paths):
         _stop(paths)
         remove_tree(paths.state)

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bulkhead_lab import plan
 from running_lab import apply, kubectl, lab, netpol, packets, pod
+
+from bulkhead_lab import plan
 
 NAMESPACE = "capture-test"
 COUNT = 200

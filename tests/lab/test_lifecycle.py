@@ -15,8 +15,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from bulkhead_lab.paths import Paths
 from host_snapshot import difference, snapshot
+
+from bulkhead_lab.paths import Paths
 
 LAB = [sys.executable, str(Path(__file__).resolve().parents[2] / "lab" / "lab")]
 

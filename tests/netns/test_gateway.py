@@ -13,6 +13,14 @@ import time
 import pytest
 from world import EXIT, INNER_CLIENT, INNER_GATEWAY, TARGET4, World, eventually, kill, sh
 
+MASQUERADE = """
+table inet nat {
+  chain p {
+    type nat hook postrouting priority 99; policy accept;
+    oifname "eth0" masquerade
+  }
+}
+"""
 ASK = ("udp", "--target", TARGET4, "--port", "7777", "--timeout", "0.2")
 
 
@@ -55,7 +63,7 @@ def test_nothing_in_clear_while_the_tunnel_is_away(world: World) -> None:
     world.run("pod-gateway", "ip", "route", "replace", "default", "via", "10.244.0.1", "dev", "eth0", "onlink")
     world.sysctl("pod-gateway", net__ipv4__ip_forward="1")
     own = ("udp", "--target", TARGET4, "--port", "7777", "--timeout", "0.1", "--count", "5")
-    world.nft("pod-gateway", "table inet nat { chain p { type nat hook postrouting priority 99; policy accept;\n masquerade\n } }")
+    world.nft("pod-gateway", MASQUERADE)
     with world.captured() as seen:
         assert "answered" not in world.outcomes("client", *ASK, "--count", "5")
         assert world.outcomes("gateway", *own) == {"EPERM"}

@@ -317,9 +317,9 @@ def _edited(workload: Mapping[str, Any], fingerprints: Mapping[str, str]) -> lis
                 reason = "our containers need this volume"
                 problems.append(Problem(_object(workload), f"volume {name}", NOT_GIVEN, reason, _REPAIR))
             elif name in items and _pieces.fingerprint(items[name]) != fingerprints.get(name):
-                what = f"{'volume' if key == 'volumes' else 'container'} {name}"
+                what = f"an edited {'volume' if key == 'volumes' else 'container'}"
                 reason = "somebody changed it after it was attached"
-                problems.append(Problem(_object(workload), what, items[name], reason, _REPAIR))
+                problems.append(Problem(_object(workload), what, name, reason, _REPAIR))
     return problems
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from bulkhead_lab.build import Recipe, Store, hash_files, keys, remove_tree, run
 from bulkhead_lab.errors import LabError
 from bulkhead_lab.paths import Paths

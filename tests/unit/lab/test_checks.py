@@ -6,6 +6,7 @@ import socket
 from pathlib import Path
 
 import pytest
+
 from bulkhead_lab import checks
 from bulkhead_lab.errors import LabError
 
