@@ -25,7 +25,9 @@ def python_candidates(versions: Sequence[str], environ: Mapping[str, str], cache
     for name in (*(f"python{version}" for version in versions), "python3"):
         yield from (os.path.join(folder, name) for folder in folders)
     home = Path(environ.get("HOME") or os.path.expanduser("~"))
-    roots = (home / ".pyenv/versions", home / ".local/share/uv/python", cache / "python")
+    # A shim may be broken and still tell where pyenv keeps its versions.
+    shims = [Path(folder).parent / "versions" for folder in folders if Path(folder).name == "shims"]
+    roots = dict.fromkeys((*shims, home / ".pyenv/versions", home / ".local/share/uv/python", cache / "python"))
     for root in roots:
         yield from (str(path) for path in sorted(root.glob("*/bin/python3")))
 

@@ -44,6 +44,14 @@ def test_pyenv_versions_are_candidates_after_path(tmp_path: Path) -> None:
     assert candidates == ["/one/python3.12", "/two/python3.12", "/one/python3", "/two/python3", str(python)]
 
 
+def test_a_shim_folder_on_path_tells_where_the_versions_are(tmp_path: Path) -> None:
+    python = tmp_path / "pyenv/versions/3.12.1/bin/python3"
+    python.parent.mkdir(parents=True)
+    python.touch()
+    environ = {"PATH": f"{tmp_path}/pyenv/shims", "HOME": str(tmp_path / "another")}
+    assert str(python) in list(interpreters.python_candidates(["3.12"], environ, tmp_path))
+
+
 def test_a_shim_that_fails_does_not_count(tmp_path: Path) -> None:
     shim = tmp_path / "python3.12"
     shim.write_text("#!/bin/sh\nexit 127\n")
