@@ -13,8 +13,8 @@ from .errors import LabError
 from .oci import ARCHITECTURES
 
 GIB = 1 << 30
-COLD_GIB = 25  # Go's caches, parts and a running lab
-WARM_GIB = 6  # a running lab, everything built
+COLD_GIB = 15  # Go's caches and parts (7 seen), a running lab, and room to link
+WARM_GIB = 4  # a running lab, everything built
 PROGRAMS = {
     "mmdebstrap": "mmdebstrap",
     "mount": "mount",

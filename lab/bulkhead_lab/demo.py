@@ -6,6 +6,7 @@ import json
 import subprocess
 import time
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from . import capture, lifecycle, plan, world
@@ -74,14 +75,14 @@ def digest(paths: Paths) -> str:
     return lifecycle.kubectl(paths, "-n", NAMESPACE, *command).split()[0]
 
 
-def sightings(paths: Paths, window: dict[str, Any]) -> list[Sighting]:
-    """What tracker, peer and capture know of the client's address."""
+def sightings(paths: Paths, window: dict[str, Any], since: str) -> list[Sighting]:
+    """What tracker, peer (from the time ``since`` on, RFC 3339 in UTC) and capture know of the client's address."""
     outside = {plan.TARGET4, plan.TARGET6, plan.PEER4, plan.PEER6}
     peers = lab_call(paths, "tracker")
     flows = [flow for flow in window["flows"] if flow["destination"] in outside]
     return [
         Sighting("tracker", tuple(sorted({peer for peer in peers if peer not in outside}))),
-        Sighting("seeding peer", tuple(sorted(set(lab_call(paths, "seeder"))))),
+        Sighting("seeding peer", tuple(sorted(set(lab_call(paths, "seeder", since=since))))),
         Sighting("capture on the node's uplink", tuple(sorted({flow["source"] for flow in flows}))),
     ]
 
@@ -99,13 +100,16 @@ def table(rows: list[Sighting]) -> str:
 
 def run(paths: Paths) -> None:
     """The whole story, and a failure when an observer that must see the client saw nothing."""
-    before = lab_call(paths, "capture")
+    before, since = (
+        lab_call(paths, "capture"),
+        datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+    )
     apply(paths)
     taken = download(paths)
     found = digest(paths)
     if found != world.payload_digest(paths.state):
         raise LabError(f"The downloaded file has SHA-256 {found}, which is not that of the seeded one.")
-    rows = sightings(paths, capture.difference(before, lab_call(paths, "capture")))
+    rows = sightings(paths, capture.difference(before, lab_call(paths, "capture")), since)
     print(f"download: {world.PAYLOAD_SIZE // 1_000_000} MB in {human(taken)}, SHA-256 as seeded\n")
     print(table(rows))
     blind = [row.observer for row in rows if not row.addresses]

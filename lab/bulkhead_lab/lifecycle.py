@@ -26,6 +26,7 @@ from .recipes import recipes
 
 START, WAIT, CLUSTER = "starting node and outside world", "waiting for the node", "waiting for cluster DNS"
 START_TIMEOUT = 180.0  # seconds
+APPEAR_TIMEOUT = 5.0  # seconds from the start until the root process must have left its pid
 READY_TIMEOUT = "120s"
 
 
@@ -142,18 +143,20 @@ def _lay_out(paths: Paths, store: Store) -> None:
 
 
 def _wait_until_ready(paths: Paths) -> None:
-    deadline = time.monotonic() + START_TIMEOUT
-    seen: dict[str, Any] = {}
-    while time.monotonic() < deadline:
+    """Until the lab says that it is up; a root process that does not show up or vanishes ends the wait early."""
+    start = time.monotonic()
+    told = "its root process never started"
+    while time.monotonic() - start < START_TIMEOUT:
         seen = status(paths)
         if seen["state"] == "up":
             return
-        if seen["state"] in ("broken", "down") and time.monotonic() > deadline - START_TIMEOUT + 5:
-            break
-        if str(seen.get("phase", "")).startswith("failed"):
+        if "phase" in seen:
+            told = str(seen["phase"])
+            if told.startswith("failed"):
+                break
+        elif lab_pid(paths) is None and time.monotonic() - start > APPEAR_TIMEOUT:
             break
         time.sleep(0.2)
-    told = seen.get("phase") or f"its root process is {'gone' if lab_pid(paths) is None else 'silent'}"
     raise LabError(f"The lab did not come up: {told}; see the logs in {paths.log}, then run `lab down` and `lab up`.")
 
 
@@ -179,7 +182,7 @@ def _stop(paths: Paths) -> None:
         except ProcessLookupError:
             continue
     deadline = time.monotonic() + 30
-    while any(start_time(victim) == identity is not None for victim, identity in identities.items()):
+    while any(identity is not None and start_time(victim) == identity for victim, identity in identities.items()):
         if time.monotonic() > deadline:
             raise LabError(f"Process {pid} of the lab did not end within 30 s; look at it with `ps -p {pid}`.")
         time.sleep(0.05)
