@@ -45,6 +45,18 @@ def _settings() -> set[str]:
     return found
 
 
+def _lab_processes() -> set[str]:
+    found: set[str] = set()
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            command = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:
+            continue  # ended meanwhile
+        if "/opt/lab/" in command or "bulkhead_lab." in command or command.startswith("/pause "):
+            found.add(f"{path.parent.name} {command}")
+    return found
+
+
 def _output(command: tuple[str, ...]) -> set[str]:
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -61,7 +73,8 @@ def snapshot() -> dict[str, set[str]]:
     sections["files"] = _files()
     sections["kernel settings"] = _settings()
     sections["cgroups"] = {str(path) for path in Path("/sys/fs/cgroup").glob("*/*") if path.is_dir()}
-    sections["network namespaces"] = _output(("lsns", "-n", "-t", "net", "-o", "NS"))
+    # A network namespace lives by its processes and its mounts; others may make some of their own meanwhile.
+    sections["processes of a lab"] = _lab_processes()
     return sections
 
 
