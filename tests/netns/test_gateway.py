@@ -11,7 +11,7 @@ import sys
 import time
 
 import pytest
-from world import EXIT, INNER_CLIENT, INNER_GATEWAY, TARGET4, World, eventually, kill, sh
+from world import EXIT, INNER_CLIENT, INNER_GATEWAY, TARGET4, World, eventually, kill, publish, sh
 
 MASQUERADE = """
 table inet nat {
@@ -136,12 +136,12 @@ def test_peer_list(attached: World) -> None:
     good = attached.peers.read_text()
     bad = json.dumps([{"inner": INNER_CLIENT, "mac": "02:42:00:00:00:01", "outer": "10.244.0.30"}])
     for content in (bad, "{", None):
-        attached.peers.unlink() if content is None else attached.peers.write_text(content)
+        attached.peers.unlink() if content is None else publish(attached.peers, content)
         time.sleep(0.6)
         assert attached.seen("client", *ASK) == {EXIT}, content
-    attached.peers.write_text("")
+    publish(attached.peers, "")
     eventually(lambda: attached.outcomes("client", *ASK) == {"timeout"})
-    attached.peers.write_text(good)
+    publish(attached.peers, good)
     eventually(lambda: attached.seen("client", *ASK) == {EXIT})
     kill(attached.gateway)
     attached.gateway = attached.agent("gateway", "gateway")

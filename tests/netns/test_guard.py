@@ -11,10 +11,10 @@ import sys
 import time
 
 import pytest
-from world import TARGET4, TARGET6, World, eventually, kill
+from world import TARGET4, TARGET6, World, eventually, kill, publish, sh
 
-COUNT = 20
-ECHO = ("--port", "7777", "--count", str(COUNT), "--timeout", "0.05")
+COUNT = 10
+ECHO = ("--port", "7777", "--count", str(COUNT), "--timeout", "0.03")
 BOUND = {
     "udp bindtodevice": ("udp", "--target", TARGET4, "--device", "eth0", "--method", "bindtodevice", *ECHO),
     "udp unicast_if": ("udp", "--target", TARGET4, "--device", "eth0", "--method", "unicast_if", *ECHO),
@@ -100,7 +100,7 @@ def test_mark_alone_can_be_forged(world: World) -> None:
             world.probe("client", *argv)
         sent[name] = seen["link"]
     assert sent["frames plain"] == sent["frames said to be ARP"] == 0
-    assert sent["frames with our mark"] == COUNT
+    assert sent["frames with our mark"] >= COUNT
 
 
 def frames_file(world: World, mode: str) -> str:
@@ -125,12 +125,12 @@ def test_nothing_from_the_first_packet_on(world: World) -> None:
         control = world.start("pod-plain", plain, **world.environment("plain"))
         done = world.agent_once("client", "guard")
         assert done.returncode == 0, done.stderr
-        world.endpoint.write_text("")
+        publish(world.endpoint, "")
         senders = [world.start("pod-client", argv, **world.environment("client")) for argv in (bound, plain)]
         overlay = world.agent("client", "overlay")
         world.up_gateway()
         time.sleep(0.3)
-        world.endpoint.write_text("10.244.0.20")
+        publish(world.endpoint, "10.244.0.20")
         world.wait_tunnel()
         outcomes = [json.loads(process.communicate(timeout=30)[0])["results"] for process in senders]
         control.wait(timeout=30)
@@ -145,12 +145,12 @@ def test_sealed_while_there_is_no_gateway(attached: World) -> None:
     ask = ("udp", "--target", TARGET4, "--port", "7777", "--timeout", "0.3")
     assert attached.outcomes("client", *ask) == {"answered"}
     with attached.captured() as seen:
-        attached.endpoint.write_text("")
+        publish(attached.endpoint, "")
         eventually(lambda: not gateway_set(attached))
         assert "answered" not in attached.outcomes("client", *ask, "--count", "5")
         assert attached.outcomes("client", *ask, "--device", "eth0", "--method", "bindtodevice") == {"EPERM"}
     assert seen == {"exit": 0, "clear": 0, "link": 0}
-    attached.endpoint.write_text("10.244.0.20")
+    publish(attached.endpoint, "10.244.0.20")
     assert attached.wait_tunnel() < 3
 
 
@@ -161,21 +161,23 @@ def gateway_set(world: World) -> list[str]:
 
 @pytest.mark.parametrize("content", ["no address", "fd00::1", "10.244.0.20 10.244.0.30", None])
 def test_nonsense_keeps_the_last_good_address(attached: World, content: str | None) -> None:
-    attached.endpoint.unlink() if content is None else attached.endpoint.write_text(content)
+    attached.endpoint.unlink() if content is None else publish(attached.endpoint, content)
     time.sleep(0.8)
-    assert gateway_set(attached) == ["10.244.0.20"]
-    assert attached.overlay.poll() is None
-    attached.endpoint.write_text("10.244.0.20")
+    found, running = gateway_set(attached), attached.overlay.poll() is None
+    publish(attached.endpoint, "10.244.0.20")
+    assert (found, running) == (["10.244.0.20"], True)
 
 
 def test_overlay_killed_and_started_again(attached: World) -> None:
     """Nothing it needs is lost with it: the saved exit, the guard's set, the device."""
+    index = attached.run("pod-client", "ip", "-o", "link", "show", "bulkhead0").split(":")[0]
     with attached.captured() as seen:
         for _ in range(3):
             kill(attached.overlay)
             attached.overlay = attached.agent("client", "overlay")
             assert attached.wait_tunnel() < 5
     assert seen["clear"] == seen["link"] == 0
+    assert attached.run("pod-client", "ip", "-o", "link", "show", "bulkhead0").split(":")[0] == index  # not made anew
     routes = attached.run("pod-client", "ip", "route", "show", "table", "201")
     assert "default via 10.244.0.1 dev eth0" in routes
     assert attached.run("pod-client", "ip", "rule", "show").count("fwmark 0x10000/0x10000 lookup 201") == 1
@@ -192,6 +194,8 @@ def test_proof_is_what_is_loaded(attached: World) -> None:
     assert proof["table"] != changed["table"] and proof["frames"] == changed["frames"]
     assert attached.agent_once("client", "guard").returncode == 0  # the same rules again
     assert live(attached)["table"] == proof["table"]
+    kill(attached.overlay)  # sealed again until the agent looks: a fresh one does at once
+    attached.overlay = attached.agent("client", "overlay")
     attached.wait_tunnel()
 
 

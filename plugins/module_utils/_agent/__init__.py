@@ -11,7 +11,6 @@ only the pure parts (this file, ``config``, ``rules``) are imported.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 
 # Started before anything else of the agent: arguments are the expected hash, then the command and its arguments.
@@ -35,6 +34,8 @@ os.execv(sys.executable, [sys.executable, "-m", "bulkhead_agent"] + sys.argv[2:]
 
 def content_hash(files: Mapping[str, bytes]) -> str:
     """First 16 hex digits of the hash over all files (name -> content); ``ENTRY`` computes the same in the pod."""
+    import hashlib  # costs as much as all the rest at start, and only the control host needs it
+
     digest = hashlib.sha256()
     for name in sorted(files):
         digest.update(f"{name} {len(files[name])}\n".encode() + files[name])

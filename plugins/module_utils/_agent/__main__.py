@@ -3,10 +3,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 # Private to this collection: may change at any time.
-"""``python3 -m bulkhead_agent guard|overlay|firewall|gateway|engine|probe``."""
+"""``python3 -m bulkhead_agent guard|overlay|firewall|gateway|engine|endpoints|probe``."""
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 import sys
@@ -14,11 +15,11 @@ from collections.abc import Mapping, Sequence
 from types import FrameType
 
 from . import config as conf
-from . import engine, firewall, gateway, guard, overlay, probe
 from .command import AgentError, log
 
-_CLIENT = {"guard": guard.main, "overlay": overlay.main}
-_GATEWAY = {"firewall": firewall.main, "gateway": gateway.main, "engine": engine.main}
+# Imported when called: the start-up probe runs every second and needs none of the others.
+_CLIENT = ("guard", "overlay")
+_GATEWAY = ("firewall", "gateway", "engine")
 
 
 def _stop(_number: int, _frame: FrameType | None) -> None:
@@ -29,17 +30,21 @@ def _stop(_number: int, _frame: FrameType | None) -> None:
 def dispatch(argv: Sequence[str], environment: Mapping[str, str]) -> int:
     """Run one command; the exit code is for the kubelet."""
     command = argv[0] if argv else ""
+    if command == "endpoints" or list(argv) == ["probe", "endpoints"]:
+        endpoints = importlib.import_module(".endpoints", __package__)
+        return (endpoints.main if command == "endpoints" else endpoints.probe)(environment)
+    if command == "endpoints" or list(argv[:2]) == ["probe", "endpoints"]:  # no pod of a client or gateway
+        endpoints = importlib.import_module(".endpoints", __package__)
+        return endpoints.main(environment) if command == "endpoints" else endpoints.probe(environment)
     if command == "probe":
         config = conf.from_environment(environment) if argv[1:2] == ["overlay"] else None
-        return probe.main(config, argv[1:], environment)
+        return importlib.import_module(".probe", __package__).main(config, argv[1:])
     if command in _CLIENT or command in _GATEWAY:
         config = conf.from_environment(environment)
-        if command in _CLIENT and isinstance(config, conf.Client):
-            return _CLIENT[command](config, environment)
-        if command in _GATEWAY and isinstance(config, conf.Gateway):
-            return _GATEWAY[command](config, environment)
+        if isinstance(config, conf.Client if command in _CLIENT else conf.Gateway):
+            return importlib.import_module(f".{command}", __package__).main(config, environment)
         raise conf.ConfigError(f"Command {command} does not fit a pod with the role {type(config).__name__.lower()}.")
-    names = ", ".join([*_CLIENT, *_GATEWAY, "probe"])
+    names = ", ".join([*_CLIENT, *_GATEWAY, "endpoints", "probe"])
     raise AgentError(f"{command or 'Nothing'} is not a command of the agent; it has {names}.")
 
 

@@ -171,6 +171,7 @@ def ensure_vxlan(
         # local: a policy rule by source address (gluetun has one) keeps the carrier off the tunnel.
         carrier = ["id", str(vni), "dstport", str(port), "local", str(local), "dev", POD_DEVICE, "nolearning"]
         run(["ip", "link", "add", device, "address", mac, "mtu", str(size), "type", "vxlan", *carrier])
+        run(["ip", "link", "set", "dev", device, "addrgenmode", "none"])  # no IPv6 chatter for the guard to count
     elif found["mtu"] != size or found["address"] != mac:
         run(["ip", "link", "set", "dev", device, "address", mac, "mtu", str(size)])
     run(["ip", "-4", "address", "replace", f"{address}/{prefix}", "dev", device])

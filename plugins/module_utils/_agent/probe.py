@@ -21,7 +21,7 @@ import secrets
 import socket
 import struct
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -31,6 +31,8 @@ from .config import NONCE_PORT, OVERLAY_DEVICE, Client, Gateway, gateway_address
 _SO_BINDTODEVICE = 25
 _IP_UNICAST_IF = 50
 _IPV6_UNICAST_IF = 76
+_IP_RECVERR = 11
+_IPV6_RECVERR = 25
 _IP_PKTINFO = 8
 _IPV6_PKTINFO = 50
 _SO_MARK = 36
@@ -91,6 +93,9 @@ def _open(attempt: Attempt, kind: int, protocol: int = 0) -> socket.socket:
     opened = socket.socket(socket.AF_INET6 if six else socket.AF_INET, kind, protocol)
     try:
         opened.settimeout(attempt.timeout)
+        if kind == socket.SOCK_DGRAM:  # else "refused" and "unreachable" would look like a timeout
+            level, option = (socket.IPPROTO_IPV6, _IPV6_RECVERR) if six else (socket.IPPROTO_IP, _IP_RECVERR)
+            opened.setsockopt(level, option, 1)
         if attempt.method == "bindtodevice":
             opened.setsockopt(socket.SOL_SOCKET, _SO_BINDTODEVICE, attempt.device.encode() + b"\0")
         elif attempt.method == "unicast_if":
@@ -245,7 +250,7 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def main(config: Client | Gateway | None, argv: Sequence[str], environment: Mapping[str, str]) -> int:
+def main(config: Client | Gateway | None, argv: Sequence[str]) -> int:
     """Command ``probe``: exit code 0 when every attempt was answered, 1 otherwise."""
     options = vars(_arguments(argv))
     count, interval, uid = options.pop("count"), options.pop("interval"), options.pop("uid")

@@ -1,0 +1,487 @@
+# Copyright (c) bulkhead.mesh contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import http.client
+import http.server
+import json
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ansible_collections.bulkhead.mesh.plugins.module_utils._agent import __main__ as entry
+from ansible_collections.bulkhead.mesh.plugins.module_utils._agent import config as conf
+from ansible_collections.bulkhead.mesh.plugins.module_utils._agent import endpoints, peering
+from ansible_collections.bulkhead.mesh.plugins.module_utils._agent.command import AgentError
+
+QBIT = {"namespace": "downloads", "first_index": 10, "size": 2}
+SAB = {"namespace": "media", "first_index": 20, "size": 1}
+DATA: dict[str, Any] = {
+    "gateways": {
+        "vpnarr": {
+            "network": "10.222.1.0/24",
+            "vni": 7001,
+            "port": 14789,
+            "clients": {"downloads.qbit": QBIT, "media.sab": SAB},
+        }
+    }
+}
+REGISTRY = peering.parse_registry(json.dumps(DATA))
+
+
+def pod(name: str, ip: str | None, labels: dict[str, str], **more: Any) -> dict[str, Any]:
+    """A pod as the API lists it; ``more``: phase, deleted, created, uid, annotations, ips."""
+    namespace, _, short = name.partition("/")
+    metadata: dict[str, Any] = {
+        "namespace": namespace,
+        "name": short,
+        "uid": more.get("uid", f"uid-{short}"),
+        "creationTimestamp": more.get("created", "2026-01-01T00:00:00Z"),
+        "labels": labels,
+        "annotations": more.get("annotations", {}),
+    }
+    if more.get("deleted"):
+        metadata["deletionTimestamp"] = "2026-01-02T00:00:00Z"
+    status: dict[str, Any] = {"phase": more.get("phase", "Running")}
+    if ip:
+        status.update(podIP=ip, podIPs=[{"ip": one} for one in more.get("ips", [ip])])
+    return {"metadata": metadata, "status": status}
+
+
+def gateway(name: str = "vpn/vpnarr-0", ip: str | None = "10.244.0.2", **more: Any) -> dict[str, Any]:
+    return pod(name, ip, {"bulkhead.mesh/role": "gateway", "bulkhead.mesh/vpn-gateway": "vpnarr"}, **more)
+
+
+def client(name: str = "downloads/qbit-0", ip: str | None = "10.244.0.7", **more: Any) -> dict[str, Any]:
+    who = more.pop("client", "downloads.qbit")
+    which = more.pop("gateway", "vpnarr")
+    return pod(name, ip, {"bulkhead.mesh/vpn-client": who, "bulkhead.mesh/vpn-gateway": which}, **more)
+
+
+def decide(gateways: Any, *clients: Any, blind: tuple[str, ...] = (), registry: Any = REGISTRY) -> dict[str, Any]:
+    """Annotations by pod; namespaces in ``blind`` could not be read."""
+    by_namespace: dict[str, Any] = {name: [] for name in ("downloads", "media")}
+    for item in clients:
+        by_namespace[item["metadata"]["namespace"]].append(peering.parse_pod(item))
+    by_namespace.update(dict.fromkeys(blind))
+    listed = None if gateways is None else [peering.parse_pod(item) for item in gateways]
+    found = peering.decide(registry, listed, by_namespace)
+    assert len({(one.namespace, one.name) for one in found}) == len(found)
+    return {f"{one.namespace}/{one.name}": dict(one.annotations) for one in found}
+
+
+def peers(*entries: tuple[str, str]) -> str:
+    listed = [
+        {"inner": inner, "mac": conf.mac_address(conf.IPv4(inner)), "outer": outer}
+        for inner, outer in sorted(entries, key=lambda one: conf.IPv4(one[0]))
+    ]
+    return json.dumps(listed, separators=(",", ":"))
+
+
+def listed(result: dict[str, Any], name: str = "vpn/vpnarr-0") -> dict[str, str]:
+    """Outer address by inner one, as the gateway itself reads the list."""
+    text = result[name]["bulkhead.mesh/peers"]
+    return {str(one.inner): str(one.outer) for one in conf.parse_peers(text, REGISTRY["vpnarr"].network)}
+
+
+def test_first_contact_tells_both_ends() -> None:
+    assert decide([gateway()], client()) == {
+        "downloads/qbit-0": {"bulkhead.mesh/gateway-address": "10.244.0.2"},
+        "vpn/vpnarr-0": {
+            "bulkhead.mesh/peers": '[{"inner":"10.222.1.10","mac":"02:42:0a:de:01:0a","outer":"10.244.0.7"}]'
+        },
+    }
+
+
+def test_what_is_said_already_is_not_said_again() -> None:
+    known = gateway(annotations={"bulkhead.mesh/peers": peers(("10.222.1.10", "10.244.0.7"))})
+    told = client(annotations={"bulkhead.mesh/gateway-address": "10.244.0.2", "other": "x"})
+    assert decide([known], told) == {}
+
+
+def test_peers_are_sorted_as_numbers_and_by_ordinal() -> None:
+    result = decide(
+        [gateway()],
+        client("downloads/qbit-1", "10.244.0.8"),
+        client(),
+        client("media/sab-abcde", "10.244.0.9", client="media.sab"),
+    )
+    wanted = peers(("10.222.1.10", "10.244.0.7"), ("10.222.1.11", "10.244.0.8"), ("10.222.1.20", "10.244.0.9"))
+    assert result["vpn/vpnarr-0"] == {"bulkhead.mesh/peers": wanted}
+
+
+@pytest.mark.parametrize(
+    "gateways",
+    [
+        [],
+        [gateway(deleted=True)],
+        [gateway(ip=None, phase="Pending")],
+        [gateway(phase="Failed")],
+        [gateway(phase="Succeeded")],
+        [gateway(), gateway("vpn/vpnarr-1", "10.244.0.3")],
+        [gateway(ip="fd00::2")],
+    ],
+    ids=["none", "terminating", "no address", "failed", "ended", "two", "only IPv6"],
+)
+def test_without_exactly_one_gateway_clients_are_sealed(gateways: Any) -> None:
+    told = client(annotations={"bulkhead.mesh/gateway-address": "10.244.0.2"})
+    assert decide(gateways, told)["downloads/qbit-0"] == {"bulkhead.mesh/gateway-address": ""}
+    assert "downloads/qbit-0" not in decide(gateways, client())  # absent and empty are the same
+
+
+def test_old_gateway_going_and_new_one_there() -> None:
+    gone = gateway(ip="10.244.0.2", deleted=True, uid="old")
+    result = decide([gone, gateway("vpn/vpnarr-0", "10.244.0.5", phase="Pending", uid="new")], client())
+    assert result["downloads/qbit-0"] == {"bulkhead.mesh/gateway-address": "10.244.0.5"}
+
+
+def test_gateway_of_another_name_does_not_count() -> None:
+    other = gateway("vpn/other-0", "10.244.0.3")
+    other["metadata"]["labels"]["bulkhead.mesh/vpn-gateway"] = "other"
+    result = decide([gateway(), other], client())
+    assert result["downloads/qbit-0"] == {"bulkhead.mesh/gateway-address": "10.244.0.2"}
+    assert "vpn/other-0" not in result
+
+
+@pytest.mark.parametrize(
+    "stranger",
+    [
+        client(ip=None, phase="Pending"),
+        client(deleted=True),
+        client(phase="Succeeded"),
+        client(phase="Failed"),
+        client(ip="fd00::7"),
+        client("downloads/qbit-2"),
+        client(client="downloads.other"),
+        client("media/qbit-0"),
+        client(gateway="other"),
+    ],
+    ids=["no address", "terminating", "ended", "failed", "only IPv6", "ordinal", "client", "namespace", "gateway"],
+)
+def test_who_is_no_peer(stranger: Any) -> None:
+    result = decide([gateway()], client("downloads/qbit-1", "10.244.0.8"), stranger)
+    assert listed(result) == {"10.222.1.11": "10.244.0.8"}
+
+
+@pytest.mark.parametrize(
+    "stranger",
+    [client("downloads/qbit-2"), client(client="downloads.other"), client("media/qbit-0"), client(gateway="other")],
+    ids=["ordinal", "client", "namespace", "gateway"],
+)
+def test_unregistered_pods_are_told_no_gateway(stranger: Any) -> None:
+    name = f"{stranger['metadata']['namespace']}/{stranger['metadata']['name']}"
+    assert name not in decide([gateway()], stranger)
+    stranger["metadata"]["annotations"] = {"bulkhead.mesh/gateway-address": "10.244.0.2"}
+    assert decide([gateway()], stranger)[name] == {"bulkhead.mesh/gateway-address": ""}
+
+
+def test_the_address_is_written_before_the_client_has_its_own() -> None:
+    result = decide([gateway()], client(ip=None, phase="Pending"))
+    assert result == {"downloads/qbit-0": {"bulkhead.mesh/gateway-address": "10.244.0.2"}}
+
+
+def test_ipv4_is_picked_from_a_dual_stack_pod() -> None:
+    assert listed(decide([gateway()], client(ip="fd00::7", ips=["fd00::7", "10.244.0.7"]))) == {
+        "10.222.1.10": "10.244.0.7"
+    }
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_newest_of_two_pods_of_one_ordinal_wins(order: int) -> None:
+    pods = [
+        client("media/sab-aaaaa", "10.244.0.9", client="media.sab", created="2026-01-01T00:00:00Z"),
+        client("media/sab-bbbbb", "10.244.0.10", client="media.sab", created="2026-01-01T00:00:05Z"),
+    ][::order]
+    assert listed(decide([gateway()], *pods)) == {"10.222.1.20": "10.244.0.10"}
+    pods[1 if order > 0 else 0]["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:06Z"
+    assert listed(decide([gateway()], *pods)) == {"10.222.1.20": "10.244.0.9"}
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_an_outer_address_is_listed_once(order: int) -> None:
+    pods = [client(created="2026-01-01T00:00:00Z"), client("downloads/qbit-1", created="2026-01-01T00:00:05Z")][::order]
+    assert listed(decide([gateway()], *pods)) == {"10.222.1.11": "10.244.0.7"}
+
+
+def test_when_the_last_client_goes_the_list_is_emptied() -> None:
+    known = gateway(annotations={"bulkhead.mesh/peers": peers(("10.222.1.10", "10.244.0.7"))})
+    assert decide([known]) == {"vpn/vpnarr-0": {"bulkhead.mesh/peers": "[]"}}
+    assert decide([gateway()]) == {}
+
+
+def test_failed_read_of_gateways_changes_nothing() -> None:
+    told = client(annotations={"bulkhead.mesh/gateway-address": "10.244.0.2"})
+    assert decide(None, told) == {}
+
+
+def test_failed_read_of_a_client_namespace_keeps_its_peers() -> None:
+    held = peers(("10.222.1.10", "10.244.0.7"), ("10.222.1.20", "10.244.0.9"))
+    known = gateway(annotations={"bulkhead.mesh/peers": held})
+    moved = client("media/sab-abcde", "10.244.0.99", client="media.sab")
+    result = decide([known], moved, blind=("downloads",))
+    assert listed(result) == {"10.222.1.10": "10.244.0.7", "10.222.1.20": "10.244.0.99"}
+    assert decide([known], blind=("downloads", "media")) == {}
+
+
+def test_kept_peer_never_makes_the_list_unusable() -> None:
+    known = gateway(annotations={"bulkhead.mesh/peers": peers(("10.222.1.10", "10.244.0.7"))})
+    same_address = client("media/sab-abcde", "10.244.0.7", client="media.sab")
+    assert listed(decide([known], same_address, blind=("downloads",))) == {"10.222.1.20": "10.244.0.7"}
+
+
+def test_dead_pods_are_not_written_to() -> None:
+    assert decide([gateway(deleted=True)], client(deleted=True)) == {}
+
+
+def test_two_gateways_do_not_mix() -> None:
+    data = json.loads(json.dumps(DATA))
+    data["gateways"]["second"] = {"network": "10.222.2.0/24", "clients": {"media.sab": {**SAB, "first_index": 2}}}
+    other = gateway("vpn/second-0", "10.244.0.3")
+    other["metadata"]["labels"]["bulkhead.mesh/vpn-gateway"] = "second"
+    sab = client("media/sab-abcde", "10.244.0.9", client="media.sab", gateway="second")
+    result = decide([gateway(), other], client(), sab, registry=peering.parse_registry(json.dumps(data)))
+    assert listed(result) == {"10.222.1.10": "10.244.0.7"}
+    assert json.loads(result["vpn/second-0"]["bulkhead.mesh/peers"])[0]["inner"] == "10.222.2.2"
+    assert result["media/sab-abcde"] == {"bulkhead.mesh/gateway-address": "10.244.0.3"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        None,
+        "",
+        "{",
+        "[]",
+        "{}",
+        '{"gateways": {"a": {"network": "10.222.1.0/33", "clients": {}}}}',
+        '{"gateways": {"a": {"network": "10.222.1.0/24", "clients": []}}}',
+        '{"gateways": {"a": {"network": "10.222.1.0/24", "clients": {"x": {"namespace": "n", "first_index": 2}}}}}',
+        '{"gateways": {"a": {"network": "10.222.1.0/24", "clients":'
+        ' {"x": {"namespace": "n", "first_index": 1, "size": 1}}}}}',
+        '{"gateways": {"a": {"network": "10.222.1.0/24", "clients":'
+        ' {"x": {"namespace": "n", "first_index": "2", "size": 1}}}}}',
+    ],
+)
+def test_bad_registry(text: Any) -> None:
+    with pytest.raises(conf.ConfigError):
+        peering.parse_registry(text)
+
+
+def test_labels_are_those_of_the_rest_of_the_collection() -> None:
+    from ansible_collections.bulkhead.mesh.plugins.module_utils._egress import _names
+
+    assert (peering.CLIENT_LABEL, peering.GATEWAY_LABEL) == (_names.CLIENT_LABEL, _names.GATEWAY_LABEL)
+    assert (peering.ROLE_LABEL, peering.GATEWAY_ROLE) == (_names.ROLE_LABEL, _names.GATEWAY_ROLE)
+    assert (peering.ADDRESS, peering.PEERS) == (_names.ADDRESS_ANNOTATION, _names.PEERS_ANNOTATION)
+
+
+# --- the loop against a server on loopback ------------------------------------------------------------
+
+
+class FakeServer(http.server.ThreadingHTTPServer):
+    """Answers from ``answers`` (method and path -> status and body) and remembers what was asked."""
+
+    def __init__(self) -> None:
+        self.answers: dict[str, tuple[int, Any]] = {}
+        self.asked: list[tuple[str, Any, str]] = []
+        self.connections = 0
+        self.hang_up = False
+        super().__init__(("127.0.0.1", 0), Handler)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        self.connections += 1
+        super().process_request(request, client_address)
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: FakeServer
+
+    def _serve(self) -> None:
+        raw = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        key = f"{self.command} {self.path}"
+        self.server.asked.append((key, json.loads(raw) if raw else None, self.headers["Authorization"]))
+        status, body = self.server.answers.get(key, (404, {"message": "not found"}))
+        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+        # Without "Connection: close": the client finds out when it uses the connection again.
+        self.close_connection = self.server.hang_up
+
+    do_GET = do_PATCH = _serve
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+
+CONFIG_MAP = "GET /api/v1/namespaces/vpn/configmaps/bulkhead-vpn-registry"
+GATEWAYS = "GET /api/v1/namespaces/vpn/pods?labelSelector=bulkhead.mesh%2Frole%3Dgateway"
+CLIENTS = (
+    "GET /api/v1/namespaces/{}/pods?labelSelector="
+    "bulkhead.mesh%2Fvpn-client%2Cbulkhead.mesh%2Fvpn-gateway+in+%28vpnarr%29"
+)
+PATCH_CLIENT = "PATCH /api/v1/namespaces/downloads/pods/qbit-0?fieldManager=bulkhead-endpoints"
+PATCH_GATEWAY = "PATCH /api/v1/namespaces/vpn/pods/vpnarr-0?fieldManager=bulkhead-endpoints"
+
+
+@pytest.fixture
+def server() -> Iterator[FakeServer]:
+    made = FakeServer()
+    thread = threading.Thread(target=made.serve_forever, args=(0.01,))
+    thread.start()
+    yield made
+    made.shutdown()
+    made.server_close()
+    thread.join()
+
+
+@pytest.fixture
+def controller(server: FakeServer, tmp_path: Path) -> endpoints.Controller:
+    (tmp_path / "token").write_text("first\n")
+    server.answers = {
+        CONFIG_MAP: (200, {"data": {"registry.json": json.dumps(DATA)}}),
+        GATEWAYS: (200, {"items": [gateway()]}),
+        CLIENTS.format("downloads"): (200, {"items": [client()]}),
+        CLIENTS.format("media"): (200, {"items": None}),
+        PATCH_CLIENT: (200, {}),
+        PATCH_GATEWAY: (200, {}),
+    }
+
+    def connect() -> http.client.HTTPConnection:
+        return http.client.HTTPConnection("127.0.0.1", server.server_address[1], timeout=5)
+
+    return endpoints.Controller(endpoints.Api("127.0.0.1", 1, str(tmp_path), connect), "vpn")
+
+
+def patched(server: FakeServer) -> list[tuple[str, Any]]:
+    return [(key, body) for key, body, _ in server.asked if key.startswith("PATCH")]
+
+
+def events(capsys: Any) -> list[tuple[str, str]]:
+    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    return [(line["event"], line.get("about", line.get("pod", ""))) for line in lines]
+
+
+def test_one_tick(controller: endpoints.Controller, server: FakeServer, capsys: Any) -> None:
+    controller.tick()
+    annotations = {"bulkhead.mesh/gateway-address": "10.244.0.2"}
+    assert patched(server) == [
+        (PATCH_CLIENT, {"metadata": {"uid": "uid-qbit-0", "annotations": annotations}}),
+        (
+            PATCH_GATEWAY,
+            {
+                "metadata": {
+                    "uid": "uid-vpnarr-0",
+                    "annotations": {"bulkhead.mesh/peers": peers(("10.222.1.10", "10.244.0.7"))},
+                }
+            },
+        ),
+    ]
+    assert {token for _, _, token in server.asked} == {"Bearer first"}
+    assert len(server.asked) == 6
+    assert events(capsys) == [("registry", ""), ("written", "downloads/qbit-0"), ("written", "vpn/vpnarr-0")]
+
+
+def test_the_connection_is_kept_and_the_token_read_again(
+    controller: endpoints.Controller, server: FakeServer, tmp_path: Path
+) -> None:
+    controller.tick()
+    (tmp_path / "token").write_text("second")
+    server.asked.clear()
+    controller.tick()
+    assert {token for _, _, token in server.asked} == {"Bearer second"}
+    assert server.connections == 1
+
+
+def test_a_connection_closed_while_idle_is_no_failure(
+    controller: endpoints.Controller, server: FakeServer, capsys: Any
+) -> None:
+    server.hang_up = True
+    controller.tick()
+    controller.tick()
+    assert "failing" not in [event for event, _ in events(capsys)]
+    assert len(patched(server)) == 4
+
+
+@pytest.mark.parametrize("answer", [(403, {"message": "no"}), (200, b"<html>"), (500, b""), (200, {"kind": "x"})])
+@pytest.mark.parametrize("broken", [CONFIG_MAP, GATEWAYS])
+def test_failed_read_writes_nothing(
+    controller: endpoints.Controller, server: FakeServer, capsys: Any, broken: str, answer: Any
+) -> None:
+    server.answers[broken] = answer
+    controller.tick()
+    controller.tick()
+    assert patched(server) == []
+    assert [event for event, _ in events(capsys)].count("failing") == 1  # said once, not once a tick
+
+
+def test_registry_gone_later_keeps_the_last_good_one(
+    controller: endpoints.Controller, server: FakeServer, capsys: Any
+) -> None:
+    controller.tick()
+    server.answers[CONFIG_MAP] = (404, {"message": "not found"})
+    server.answers[CLIENTS.format("downloads")] = (200, {"items": [client(ip="10.244.0.70")]})
+    server.asked.clear()
+    controller.tick()
+    assert "10.244.0.70" in json.dumps(patched(server))
+    assert ("failing", "registry") in events(capsys)
+
+
+def test_failed_client_namespace_leaves_the_other_working(
+    controller: endpoints.Controller, server: FakeServer, capsys: Any
+) -> None:
+    server.answers[CLIENTS.format("media")] = (403, {"message": "no"})
+    controller.tick()
+    assert [key for key, _ in patched(server)] == [PATCH_CLIENT, PATCH_GATEWAY]
+    assert ("failing", "pods media") in events(capsys)
+    server.answers[CLIENTS.format("media")] = (200, {"items": []})
+    controller.tick()
+    assert ("working", "pods media") in events(capsys)
+
+
+@pytest.mark.parametrize(("status", "said"), [(404, False), (409, False), (403, True)])
+def test_failed_patch(
+    controller: endpoints.Controller, server: FakeServer, capsys: Any, status: int, said: bool
+) -> None:
+    server.answers[PATCH_CLIENT] = (status, {"message": "no"})
+    controller.tick()
+    assert [key for key, _ in patched(server)] == [PATCH_CLIENT, PATCH_GATEWAY]
+    assert (("failing", "pod downloads/qbit-0") in events(capsys)) is said
+
+
+def test_missing_token_is_a_failed_read(controller: endpoints.Controller, server: FakeServer, tmp_path: Path) -> None:
+    (tmp_path / "token").unlink()
+    controller.tick()
+    assert server.asked == []
+
+
+def test_heartbeat(tmp_path: Path, monkeypatch: Any, capsys: Any) -> None:
+    path = tmp_path / "beat"
+    environment = {"BULKHEAD_HEARTBEAT": str(path)}
+    assert entry.dispatch(["probe", "endpoints"], environment) == 1
+    endpoints.touch(str(path))
+    assert entry.dispatch(["probe", "endpoints"], environment) == 0
+    old = path.stat().st_mtime - endpoints.STALE_SECONDS - 1
+    os.utime(path, (old, old))
+    assert entry.dispatch(["probe", "endpoints"], environment) == 1
+
+
+def test_every_tick_beats_even_when_nothing_can_be_read(controller: endpoints.Controller, server: FakeServer) -> None:
+    beats: list[int] = []
+    controller._beat = lambda: beats.append(1)
+    server.answers = {}
+    controller.tick()
+    assert beats
+
+
+def test_started_outside_a_pod() -> None:
+    with pytest.raises(AgentError, match="KUBERNETES_SERVICE_HOST"):
+        entry.dispatch(["endpoints"], {})
