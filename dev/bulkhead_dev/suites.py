@@ -133,6 +133,13 @@ def build(ctx: Context) -> None:
     ctx.run([ctx.program("ansible-playbook"), "--syntax-check", "bulkhead.mesh.site"], cwd=folder, env=env)
 
 
+def netns(ctx: Context) -> None:
+    """The agent in real network namespaces, without a cluster."""
+    ctx.lab.check_possible()
+    ctx.packages("netns")
+    _pytest(ctx, "tests/netns", env=_checkout_env(ctx))
+
+
 def lab_up(ctx: Context) -> None:
     """Bring the lab up; the first time this builds it."""
     ctx.need_lab()
@@ -227,6 +234,7 @@ SUITES = (
     Suite("build", "Build the tarball and install it into an empty path", build),
     Suite("go-lint", "gofmt and go vet", go_lint),
     Suite("go-unit", "Go unit tests", go_unit),
+    Suite("netns", "The agent in network namespaces", netns),
     Suite("lab-up", "Lab up", lab_up, live=True, timeout=3600.0),
     Suite("integration", "ansible-test integration", integration),
     Suite("molecule", "molecule test --all", molecule),

@@ -100,7 +100,7 @@ def api_ready() -> bool:
 
 
 def import_images() -> None:
-    """Import image archives that this lab's containerd has not seen: a user's first, then ours where no user's is."""
+    """Import image archives that this lab's containerd has not seen: ours, then a user's, which win over ours by name."""
     seen_file = NODE_STATE / "images.json"
     seen = json.loads(seen_file.read_text()) if seen_file.exists() else {}
     parts = json.loads((INSIDE_STATE / "parts.json").read_text())
