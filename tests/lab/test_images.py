@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from running_lab import apply, kubectl, lab
+
 from bulkhead_lab.oci import ImageConfig, files_layer, write_archive
 from bulkhead_lab.paths import Paths
-from running_lab import apply, kubectl, lab
 
 REFERENCE = "example.test/dropped:1"
 

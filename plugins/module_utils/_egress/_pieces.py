@@ -152,7 +152,6 @@ def fingerprint(item: Mapping[str, Any]) -> str:
 # Key -> the value it has when it is not given; only for keys that can occur in our own items.
 _DEFAULTS: dict[str, Any] = {
     "apiVersion": "v1",
-    "defaultMode": 0o644,
     "initialDelaySeconds": 0,
     "optional": False,
     "privileged": False,

@@ -124,6 +124,8 @@ def _policy(
     egress: Sequence[Rule],
     ingress: Sequence[Rule],
 ) -> dict[str, Any]:
+    # The API server keeps no empty list of rules; with the type named, none at all means nobody.
+    rules = {"egress": _canonical_rules(egress), "ingress": _canonical_rules(ingress)}
     return {
         "apiVersion": API,
         "kind": "NetworkPolicy",
@@ -131,8 +133,7 @@ def _policy(
         "spec": {
             "podSelector": copy.deepcopy(dict(selector)),
             "policyTypes": ["Egress", "Ingress"],
-            "egress": _canonical_rules(egress),
-            "ingress": _canonical_rules(ingress),
+            **{direction: listed for direction, listed in rules.items() if listed},
         },
     }
 
@@ -223,7 +224,7 @@ def shape_problems(policy: Mapping[str, Any] | None, expected: Mapping[str, Any]
         reason = "both directions have to be limited"
         problems.append(Problem(object_, "spec.policyTypes", held.get("policyTypes", NOT_GIVEN), reason, _AGAIN))
     for direction, peers in (("egress", "to"), ("ingress", "from")):
-        problems += _rule_problems(object_, direction, peers, held.get(direction) or [], wanted[direction])
+        problems += _rule_problems(object_, direction, peers, held.get(direction) or [], wanted.get(direction) or [])
     return problems
 
 

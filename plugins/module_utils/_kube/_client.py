@@ -62,7 +62,7 @@ class Client:
         body = None
         if request.body is not None:
             body = json.dumps(request.body)
-            headers["Content-Type"] = "application/json"
+            headers["Content-Type"] = request.content_type
         answer = self._send(request.method, url, body, headers)
         if answer.status == 401:
             raise KubeError(

@@ -120,6 +120,18 @@ def test_patch_starts_with_the_version_it_was_made_for(workload: Make, settings:
         apply_patch(made, operations)
 
 
+def test_defaults_of_a_later_api_server_and_the_place_of_volumes_are_no_difference(
+    attached: Make, settings: Make
+) -> None:
+    live = attached()
+    pod = live["spec"]["template"]["spec"]
+    pod["initContainers"][1]["startupProbe"]["initialDelaySeconds"] = 0
+    pod["volumes"][0]["configMap"]["optional"] = False
+    pod["volumes"].append({"name": "later", "emptyDir": {}})
+    assert _template.find_tampering(live) == []
+    assert _template.attach(live, settings()) == []
+
+
 def test_detaching_what_is_not_attached_is_nothing(workload: Make) -> None:
     assert _template.detach(workload()) == []
     assert not _template.is_attached(workload())
