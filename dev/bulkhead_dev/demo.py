@@ -29,8 +29,9 @@ def steps(ctx: Context) -> list[Step]:
     playbook = [ctx.program("ansible-playbook"), "-i", str(checkout / "inventories" / "lab"), "site.yml"]
     return [
         Step("lab up", ctx.lab.argv("up"), lab),
+        Step("a user's workload", ctx.lab.argv("demo", "prepare"), lab),
         Step("ansible-playbook site.yml", playbook, ansible),
-        Step("the picture", ctx.lab.argv("demo"), lab),
+        Step("the picture", ctx.lab.argv("demo", "picture"), lab),
     ]
 
 

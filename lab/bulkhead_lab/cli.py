@@ -101,8 +101,8 @@ def _kubeconfig(paths: Paths, _: argparse.Namespace) -> int:
     return 0
 
 
-def _demo(paths: Paths, _: argparse.Namespace) -> int:
-    demo.run(paths)
+def _demo(paths: Paths, options: argparse.Namespace) -> int:
+    {"prepare": demo.prepare, "picture": demo.picture}[options.part](paths)
     return 0
 
 
@@ -143,7 +143,8 @@ def parser() -> argparse.ArgumentParser:
     node = add("node-exec", _exec, "Run a command on the node.")
     node.set_defaults(where="node")
     node.add_argument("command", nargs=argparse.REMAINDER)
-    add("demo", _demo, "A plain download client on the running lab, and what the outside sees of it.")
+    story = add("demo", _demo, "A user's download client on the running lab, and what the outside sees of it.")
+    story.add_argument("part", choices=("prepare", "picture"), help="apply the user's own things; download and look")
     add("kubectl", _kubectl, "Run kubectl as the administrator.").add_argument("command", nargs=argparse.REMAINDER)
     return top
 

@@ -16,6 +16,7 @@ from .paths import CHECKOUT_LAB, Paths
 from .progress import human
 
 NAMESPACE, NAME = "downloads", "qbittorrent"
+VPN_NAMESPACE, SECRET = "vpn", "north-wg0"
 WORKLOAD = CHECKOUT_LAB / "demo" / "qbittorrent.yaml"
 DOWNLOAD_TIMEOUT = 180.0  # seconds
 POLL = 1.0
@@ -40,9 +41,14 @@ def qbittorrent(paths: Paths, path: str, *curl: str) -> str:
     return done.stdout
 
 
-def apply(paths: Paths) -> None:
-    """The user's workload, applied apart from anything of the collection's, and Ready."""
+def prepare(paths: Paths) -> None:
+    """What a user has before the collection comes: a workload that runs, and a provider's configuration in a Secret."""
     lifecycle.kubectl(paths, "apply", "--server-side", "-f", str(WORKLOAD))
+    config = world.client_config(paths.state, plan.VPN_SERVERS[0].name, 1)
+    # The file's name is an argument, its content never is.
+    secret = ["create", "secret", "generic", SECRET, f"--from-file=wg0.conf={config}", "--dry-run=client", "-o", "json"]
+    made = lifecycle.kubectl(paths, "-n", VPN_NAMESPACE, *secret)
+    lifecycle.kubectl(paths, "apply", "--server-side", "-f", "-", stdin=made)
     lifecycle.kubectl(paths, "-n", NAMESPACE, "rollout", "status", f"statefulset/{NAME}", "--timeout=120s")
 
 
@@ -98,13 +104,10 @@ def table(rows: list[Sighting]) -> str:
     return "\n".join(lines)
 
 
-def run(paths: Paths) -> None:
-    """The whole story, and a failure when an observer that must see the client saw nothing."""
-    before, since = (
-        lab_call(paths, "capture"),
-        datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-    )
-    apply(paths)
+def picture(paths: Paths) -> None:
+    """Download, then who saw which address; a failure when an observer that must see the client saw nothing."""
+    since = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    before = lab_call(paths, "capture")
     taken = download(paths)
     found = digest(paths)
     if found != world.payload_digest(paths.state):

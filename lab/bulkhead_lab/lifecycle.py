@@ -212,9 +212,10 @@ def kubectl_command(paths: Paths) -> list[str]:
     return [str(paths.build / f"labkube-{key}" / "labkube"), "kubectl", f"--kubeconfig={paths.kubeconfig}"]
 
 
-def kubectl(paths: Paths, *arguments: str) -> str:
+def kubectl(paths: Paths, *arguments: str, stdin: str | None = None) -> str:
     """Run kubectl and return what it printed; LabError when it fails."""
-    done = subprocess.run([*kubectl_command(paths), *arguments], capture_output=True, text=True, check=False)
+    command = [*kubectl_command(paths), *arguments]
+    done = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise LabError(f"kubectl {' '.join(arguments[:3])} failed: {done.stderr.strip()}; see the logs in {paths.log}.")
     return done.stdout
