@@ -32,6 +32,7 @@ def steps(ctx: Context) -> list[Step]:
         Step("a user's workload", ctx.lab.argv("demo", "prepare"), lab),
         Step("ansible-playbook site.yml", playbook, ansible),
         Step("the picture", ctx.lab.argv("demo", "picture"), lab),
+        Step("attempts to get past it", ctx.lab.argv("demo", "leaks"), lab),
     ]
 
 

@@ -104,7 +104,7 @@ def test_selection_keeps_order_and_refuses_unknown_names() -> None:
 
 
 def test_group_static_ends_before_the_lab() -> None:
-    assert suites.GROUPS["static"][-1] == "go-unit"
+    assert suites.GROUPS["static"][-1] == "netns"
     assert [s.name for s in SUITES if s.name not in suites.GROUPS["static"]][0] == "lab-up"
 
 

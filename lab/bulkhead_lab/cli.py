@@ -102,7 +102,10 @@ def _kubeconfig(paths: Paths, _: argparse.Namespace) -> int:
 
 
 def _demo(paths: Paths, options: argparse.Namespace) -> int:
-    {"prepare": demo.prepare, "picture": demo.picture}[options.part](paths)
+    if options.part == "leaks":
+        demo.leaks(paths, options.seconds)
+    else:
+        {"prepare": demo.prepare, "picture": demo.picture}[options.part](paths)
     return 0
 
 
@@ -144,7 +147,11 @@ def parser() -> argparse.ArgumentParser:
     node.set_defaults(where="node")
     node.add_argument("command", nargs=argparse.REMAINDER)
     story = add("demo", _demo, "A user's download client on the running lab, and what the outside sees of it.")
-    story.add_argument("part", choices=("prepare", "picture"), help="apply the user's own things; download and look")
+    parts = ("prepare", "picture", "leaks")
+    story.add_argument(
+        "part", choices=parts, help="apply the user's own things; download and look; try to get past the VPN"
+    )
+    story.add_argument("--seconds", type=float, default=60.0, help="how long leaks are tried")
     add("kubectl", _kubectl, "Run kubectl as the administrator.").add_argument("command", nargs=argparse.REMAINDER)
     return top
 

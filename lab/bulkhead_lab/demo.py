@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from . import capture, lifecycle, plan, world
+from . import capture, lifecycle, plan, senders, world
 from .client import lab_call
 from .errors import LabError
 from .paths import CHECKOUT_LAB, Paths
@@ -17,6 +17,7 @@ from .progress import human
 
 NAMESPACE, NAME = "downloads", "qbittorrent"
 VPN_NAMESPACE, SECRET = "vpn", "north-wg0"
+GUARDED = "bulkhead-overlay"  # a container that shares the client's network namespace and has Python
 WORKLOAD = CHECKOUT_LAB / "demo" / "qbittorrent.yaml"
 DOWNLOAD_TIMEOUT = 180.0  # seconds
 POLL = 1.0
@@ -86,10 +87,14 @@ def sightings(paths: Paths, window: dict[str, Any], since: str) -> list[Sighting
     outside = {plan.TARGET4, plan.TARGET6, plan.PEER4, plan.PEER6}
     peers = lab_call(paths, "tracker")
     flows = [flow for flow in window["flows"] if flow["destination"] in outside]
+    servers = {server.address4 for server in plan.VPN_SERVERS}
+    tunnel = sum(flow["packets"] for flow in window["flows"] if flow["destination"] in servers)
+    # Nothing to the target means something only where the same capture saw the tunnel's packets.
+    nothing = (f"nothing ({tunnel} packets to the VPN server)",) if tunnel else ()
     return [
         Sighting("tracker", tuple(sorted({peer for peer in peers if peer not in outside}))),
         Sighting("seeding peer", tuple(sorted(set(lab_call(paths, "seeder", since=since))))),
-        Sighting("capture on the node's uplink", tuple(sorted({flow["source"] for flow in flows}))),
+        Sighting("capture, node to target", tuple(sorted({flow["source"] for flow in flows})) or nothing),
     ]
 
 
@@ -97,15 +102,36 @@ def table(rows: list[Sighting]) -> str:
     """The closing picture, for a terminal."""
     names = {plan.NODE4: "the node's real address", plan.NODE6: "the node's real address"}
     names |= {address: f"exit of the VPN server {s.name}" for s in plan.VPN_SERVERS for address in (s.exit4, s.exit6)}
-    lines = [f"{'observer':30} {'sees':24} which is"]
+    lines = [f"{'observer':26} sees"]
     for row in rows:
-        for address in row.addresses or ("nothing",):
-            lines.append(f"{row.observer:30} {address:24} {names.get(address, '-')}")
+        for address in row.addresses or ("no address at all",):
+            known = f"{address:16} {names[address]}" if address in names else address
+            lines.append(f"{row.observer:26} {known}")
     return "\n".join(lines)
+
+
+def leaks(paths: Paths, seconds: float) -> None:
+    """Senders in the attached pod and in a twin beside it; a failure when one leaks or the other does not."""
+    test = senders.run(paths, NAMESPACE, f"{NAME}-0", GUARDED, seconds)
+    print(f"{'pod':20} {'sender':16} {'tried':>6} {'accepted':>9}   packets from the node at the capture")
+    for pod, counts, packets in (
+        ("attached", test.attached, test.attached_packets),
+        ("unattached twin", test.twin, test.twin_packets),
+    ):
+        for sender, count in counts.items():
+            print(f"{pod:20} {sender:16} {count['tried']:6} {count['sent']:9}   {packets}")
+    idle = [name for counts in (test.attached, test.twin) for name, count in counts.items() if not count["tried"]]
+    if idle or not test.twin_packets:
+        raise LabError("A sender did not send or the twin's packets were not seen, so the zero proves nothing.")
+    if test.attached_packets:
+        raise LabError(f"{test.attached_packets} packets left the node from the attached pod, past the VPN.")
 
 
 def picture(paths: Paths) -> None:
     """Download, then who saw which address; a failure when an observer that must see the client saw nothing."""
+    for name in ("tracker", "seeder"):  # a tracker without memory, and a peer that announces itself to it at once
+        lab_call(paths, "stop", name=name)
+        lab_call(paths, "start", name=name)
     since = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     before = lab_call(paths, "capture")
     taken = download(paths)

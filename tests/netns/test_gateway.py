@@ -30,7 +30,7 @@ def test_engine_killed_ten_times(attached: World) -> None:
     with attached.captured() as seen:
         sender = attached.start("pod-client", argv, **attached.environment("client"))
         slowest = 0.0
-        for _ in range(10):
+        for _kill in range(10):
             kill(attached.engine)
             eventually(lambda: "tun0" not in attached.run("pod-gateway", "ip", "-br", "link"))
             attached.engine = attached.agent("gateway", "engine")

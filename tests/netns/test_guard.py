@@ -172,7 +172,7 @@ def test_overlay_killed_and_started_again(attached: World) -> None:
     """Nothing it needs is lost with it: the saved exit, the guard's set, the device."""
     index = attached.run("pod-client", "ip", "-o", "link", "show", "bulkhead0").split(":")[0]
     with attached.captured() as seen:
-        for _ in range(3):
+        for _kill in range(3):
             kill(attached.overlay)
             attached.overlay = attached.agent("client", "overlay")
             assert attached.wait_tunnel() < 5

@@ -173,7 +173,12 @@ class World:
                 f"link set to-{name} up",
             )
             self.ip("router", f"addr add {net} dev to-{name}")
-            self.ip(name, "link set eth0 up", f"addr add {far} dev eth0", f"route add default via {net.split('/')[0]}")
+            self.ip(
+                name,
+                "link set eth0 up",
+                f"addr add {far} dev eth0",
+                f"route add default via {net.split('/', maxsplit=1)[0]}",
+            )
         self.ip("router", "addr add 2001:db8:113::1/64 dev to-target")
         self.ip("target", f"addr add {TARGET6}/64 dev eth0", "route add default via 2001:db8:113::1")
         self.nft("router", ROUTER_NAT + LINK_CAPTURE)

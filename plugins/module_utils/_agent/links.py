@@ -204,7 +204,7 @@ def received(device: str) -> int | None:
     """Packets received by a device, from this namespace's table; None when the device is missing."""
     with open("/proc/net/dev", encoding="ascii") as file:
         for line in file:
-            name, _, values = line.partition(":")
+            name, dummy, values = line.partition(":")
             if name.strip() == device:
                 return int(values.split()[1])
     return None

@@ -75,7 +75,7 @@ def dns_answer(query: bytes, answer: bytes) -> tuple[int, list[str]] | None:
         if answer[12 : len(query)].lower() != query[12:].lower():
             return None
         offset = len(query)
-        for _ in range(struct.unpack_from("!H", answer, 6)[0]):
+        for _record in range(struct.unpack_from("!H", answer, 6)[0]):
             offset = _skip_name(answer, offset)
             kind, _class, _life, length = struct.unpack_from("!HHIH", answer, offset)
             data = answer[offset + 10 : offset + 10 + length]

@@ -81,7 +81,7 @@ def _split(section: dict[str, list[str]], key: str) -> list[str]:
 
 
 def _endpoint(value: str, endpoint: Endpoint) -> None:
-    host, _, port = value.rpartition(":")
+    host, dummy, port = value.rpartition(":")
     if port != str(endpoint.port):
         raise ConfigError(f"Endpoint of the WireGuard configuration has port {port!r}, the gateway {endpoint.port}.")
     try:

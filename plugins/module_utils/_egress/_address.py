@@ -106,7 +106,7 @@ def _complete(
         link["vni"] = next(vni for vni in range(FIRST_VNI, FIRST_VNI + len(used) + 1) if vni not in used)
     if "network" not in link:
         others = [ipaddress.IPv4Network(other["network"]) for other in links.values() if "network" in other]
-        blocked = others + [network for _, network in taken]
+        blocked = others + [network for _owner, network in taken]
         free = (
             network
             for network in list(ipaddress.IPv4Network(pool).subnets(new_prefix=24))[1:]

@@ -189,7 +189,7 @@ def _from_source(
 
 def _hbone(ports: Iterable[tuple[str, int]], one: str, other: str, ambient: Collection[str]) -> set[tuple[str, int]]:
     """The mesh's port, when TCP goes from pod to pod inside the mesh."""
-    inside = one in ambient and other in ambient and any(protocol == "TCP" for protocol, _ in ports)
+    inside = one in ambient and other in ambient and any(protocol == "TCP" for protocol, _port_number in ports)
     return {("TCP", _names.HBONE_PORT)} if inside else set()
 
 

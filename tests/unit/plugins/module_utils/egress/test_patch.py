@@ -20,9 +20,9 @@ def document(rng: random.Random, depth: int = 0) -> Any:
     if kind <= 2:
         return rng.choice([None, True, False, 0, 1, "", "a/b~c", []])
     if kind == 3:
-        return {rng.choice(["a", "b/c", "d~1", "e"]): document(rng, depth + 1) for _ in range(rng.randint(0, 3))}
+        return {rng.choice(["a", "b/c", "d~1", "e"]): document(rng, depth + 1) for _n in range(rng.randint(0, 3))}
     if kind == 4:
-        return [document(rng, depth + 1) for _ in range(rng.randint(0, 3))]
+        return [document(rng, depth + 1) for _n in range(rng.randint(0, 3))]
     names = rng.sample("pqrst", rng.randint(1, 4))
     return [{"name": name, "x": document(rng, depth + 2)} for name in names]
 

@@ -1,0 +1,94 @@
+# Copyright (c) bulkhead.mesh contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from ansible.errors import AnsibleFilterError
+
+DOCUMENTATION = r"""
+name: namespace_manifests
+short_description: Manifests of namespaces with their labels for mesh and Pod Security
+version_added: 0.1.0
+author:
+  - bulkhead.mesh contributors (@bulkhead-mesh)
+description:
+  - Turns the list of namespaces into objects for O(bulkhead.mesh.object_set#module:objects).
+positional: _input
+options:
+  _input:
+    description:
+      - Namespaces, each with C(name) and C(mesh), which is V(ambient), V(sidecar), V(none) or V(unmanaged).
+      - V(none) keeps its pods out of a mesh; with V(unmanaged), or when C(mesh) is absent, no label says anything.
+    type: list
+    elements: dict
+    required: true
+  privileged:
+    description:
+      - Names of namespaces whose pods need the Pod Security level V(privileged). Those that are not in the list of
+        namespaces are left out.
+      - When absent, no namespace gets a level.
+    type: list
+    elements: str
+    default: []
+"""
+
+EXAMPLES = r"""
+- name: Keep the namespaces
+  bulkhead.mesh.object_set:
+    name: bulkhead-namespaces
+    namespace: kube-system
+    objects: "{{ [{'name': 'downloads', 'mesh': 'ambient'}] | bulkhead.mesh.namespace_manifests(['downloads']) }}"
+    adopt: [Namespace/downloads]
+"""
+
+RETURN = r"""
+_value:
+  description: One Namespace for each entry.
+  type: list
+  elements: dict
+"""
+
+MESH: dict[str, dict[str, str]] = {
+    "ambient": {"istio.io/dataplane-mode": "ambient"},
+    "sidecar": {"istio-injection": "enabled"},
+    "none": {"istio.io/dataplane-mode": "none", "istio-injection": "disabled"},
+    "unmanaged": {},
+}
+PRIVILEGED = {"pod-security.kubernetes.io/enforce": "privileged"}
+
+
+def namespace_manifests(
+    namespaces: Iterable[Mapping[str, str]], privileged: Iterable[str] = ()
+) -> list[dict[str, Any]]:
+    """One manifest for each namespace."""
+    if isinstance(namespaces, (str, Mapping)) or not isinstance(namespaces, Iterable):
+        raise AnsibleFilterError("namespace_manifests needs a list of namespaces: write - {name: core, mesh: ambient}.")
+    wanted, made, seen = set(privileged), [], set()
+    for index, entry in enumerate(namespaces):
+        name = entry.get("name") if isinstance(entry, Mapping) else None
+        if not isinstance(name, str) or not name:
+            raise AnsibleFilterError(
+                f"bulkhead_namespaces[{index}] has no name: write - {{name: core, mesh: ambient}}."
+            )
+        mesh = entry.get("mesh", "unmanaged")
+        if mesh not in MESH:
+            choices = ", ".join(MESH)
+            raise AnsibleFilterError(f"mesh of the namespace {name} is {mesh!r}: use one of {choices}.")
+        if name in seen:
+            raise AnsibleFilterError(f"The namespace {name} is listed twice: remove one of the entries.")
+        seen.add(name)
+        labels = {**MESH[mesh], **(PRIVILEGED if name in wanted else {})}
+        metadata: dict[str, Any] = {"name": name, **({"labels": labels} if labels else {})}
+        made.append({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
+    return made
+
+
+class FilterModule:
+    """The filter of this file."""
+
+    def filters(self) -> dict[str, Callable[..., Any]]:
+        return {"namespace_manifests": namespace_manifests}

@@ -1,0 +1,120 @@
+# Copyright (c) bulkhead.mesh contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection: may change at any time.
+"""Judges of NetworkPolicies, of clients and of gateways alike. Pure."""
+
+from __future__ import annotations
+
+from typing import Union
+
+from ansible_collections.bulkhead.mesh.plugins.module_utils._checks import _controls
+from ansible_collections.bulkhead.mesh.plugins.module_utils._checks._evidence import (
+    GatewayEvidence,
+    PodEvidence,
+    PolicyView,
+    Site,
+)
+from ansible_collections.bulkhead.mesh.plugins.module_utils._checks._judge_controls import step_of
+from ansible_collections.bulkhead.mesh.plugins.module_utils._checks._result import (
+    Finding,
+    Missing,
+    failed,
+    passed,
+    unknown,
+)
+
+Evidence = Union[PodEvidence, GatewayEvidence]
+
+
+def _live(evidence: Evidence) -> PolicyView | Finding:
+    if isinstance(evidence.policy, Missing):
+        return unknown(str(evidence.policy))
+    if evidence.policy.live is None:
+        return failed("no policy", "; ".join(evidence.policy.problems) or "it does not exist")
+    return evidence.policy
+
+
+def exists(evidence: Evidence) -> Finding:
+    """np-exists: the policy is there and was there before the pod."""
+    view = _live(evidence)
+    if isinstance(view, Finding):
+        return view
+    pod = evidence.pod
+    if isinstance(pod, Missing):
+        return unknown(str(pod))
+    made = ((view.live or {}).get("metadata") or {}).get("creationTimestamp")
+    born = (pod.get("metadata") or {}).get("creationTimestamp")
+    if not made or not born:
+        return unknown("the API server does not say when policy or pod were created")
+    if made > born:  # both RFC 3339 in UTC: text order is time order
+        return failed("younger than the pod", "the pod ran without it; delete the pod")
+    return passed("older than the pod")
+
+
+def shape(evidence: Evidence) -> Finding:
+    """np-shape: exactly the peers and ports that were asked for."""
+    view = _live(evidence)
+    if isinstance(view, Finding):
+        return view
+    if view.problems:
+        return failed(f"{len(view.problems)} differences", "; ".join(view.problems))
+    return passed("exactly as rendered")
+
+
+def selects(evidence: Evidence) -> Finding:
+    """np-selects: it applies to these pods now, and to no other."""
+    view = _live(evidence)
+    if isinstance(view, Finding):
+        return view
+    if not view.meant:
+        return unknown("no pod of the client runs")
+    missed, others = sorted(view.meant - view.selected), sorted(view.selected - view.meant)
+    if missed:
+        return failed(f"not {', '.join(missed)}", "the policy does not select these pods")
+    if others:
+        return failed(f"also {', '.join(others)}", "the policy selects pods that are not meant")
+    return passed(f"{len(view.meant)} pods and no other")
+
+
+def enforced(evidence: Evidence) -> Finding:
+    """np-enforced: of two unguarded twins the one under a copy of the policy reaches nothing, the other does."""
+    twins = evidence.twins
+    if isinstance(twins, Missing):
+        return unknown(str(twins))
+    covered, control = step_of(twins.covered, "plain"), step_of(twins.control, "plain")
+    if not isinstance(covered, Missing):
+        out = _controls.spoke(covered.attempts)
+        if out:
+            return failed(
+                _controls.summary(out),
+                "a pod under a copy of the policy reached the target: the policy is not enforced",
+                control="covered twin",
+                address_class=_controls.seen_class(_site(evidence), out),
+                duration_s=covered.seconds,
+            )
+    for name, step in (("covered", covered), ("control", control)):
+        if isinstance(step, Missing):
+            return unknown(f"{name} twin: {step}")
+    assert not isinstance(covered, Missing) and not isinstance(control, Missing)
+    more = {"control": "control twin", "duration_s": covered.seconds}
+    alive = {(one.target, one.kind) for one in _controls.answered(control.attempts)}
+    tried = {(one.target, one.kind) for one in covered.attempts}
+    if not tried:
+        return unknown("the covered twin tried nothing", **more)
+    if not tried <= alive:
+        dead = ", ".join(sorted({target for target, kind in tried - alive}))
+        return unknown(f"the twin without a policy got no answer from {dead}", **more)
+    if any(_controls.error_class(one.outcome) == _controls.NOT_MADE for one in covered.attempts):
+        return unknown("an attempt could not be made", _controls.summary(covered.attempts), **more)
+    if not twins.same_node:
+        return unknown("the twins ran on different nodes", **more)
+    if control.ended < covered.started or covered.ended < control.started:
+        return unknown("the twins did not try at the same moment", **more)
+    late = f", after {twins.open_seconds:.1f} s in which it still got through" if twins.open_seconds else ""
+    return passed(f"covered: {_controls.summary(covered.attempts)}{late}; control: answered", **more)
+
+
+def _site(evidence: Evidence) -> Site:
+    return evidence.site

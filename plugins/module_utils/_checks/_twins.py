@@ -1,0 +1,100 @@
+# Copyright (c) bulkhead.mesh contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection: may change at any time.
+"""Twin pods and the copy of a policy between them. Pure.
+
+The client's admission policy refuses any unguarded pod its selector takes, so a twin never carries the client's labels.
+Instead the policy's egress rules are copied under a label that only one twin has: the copy shows that the network
+enforces these rules on this node now, and np-selects shows that the real policy selects the real pod.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+LABEL = "bulkhead.mesh/twin"  # value: the run
+SIDE = "bulkhead.mesh/twin-side"
+COVERED, CONTROL = "covered", "control"
+CONTAINER = "twin"
+LIFE = 300  # seconds after which the kubelet ends a twin that nobody removed
+_Object = dict[str, Any]
+
+
+def pod(name: str, run: str, side: str, like: Mapping[str, Any], image: str) -> _Object:
+    """An unguarded pod on the node of ``like``, without token and capabilities; it only waits to be used."""
+    metadata, spec = like["metadata"], like["spec"]
+    wait = f"import time;time.sleep({LIFE})"
+    made: _Object = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name, "namespace": metadata["namespace"], "labels": {LABEL: run, SIDE: side}},
+        "spec": {
+            "nodeName": spec.get("nodeName"),
+            "restartPolicy": "Never",
+            "activeDeadlineSeconds": LIFE,
+            "terminationGracePeriodSeconds": 0,
+            "automountServiceAccountToken": False,
+            "enableServiceLinks": False,
+            "tolerations": [{"operator": "Exists"}],
+            "securityContext": {
+                "runAsNonRoot": True,
+                "runAsUser": 65534,
+                "runAsGroup": 65534,
+                "seccompProfile": {"type": "RuntimeDefault"},
+            },
+            "containers": [
+                {
+                    "name": CONTAINER,
+                    "image": image,
+                    "imagePullPolicy": "IfNotPresent",
+                    "command": ["python3", "-I", "-c", wait],
+                    "securityContext": {
+                        "allowPrivilegeEscalation": False,
+                        "capabilities": {"drop": ["ALL"]},
+                        "readOnlyRootFilesystem": True,
+                    },
+                    "resources": {
+                        "requests": {"cpu": "10m", "memory": "32Mi"},
+                        "limits": {"cpu": "500m", "memory": "96Mi"},
+                    },
+                }
+            ],
+        },
+    }
+    if spec.get("imagePullSecrets"):
+        made["spec"]["imagePullSecrets"] = copy.deepcopy(spec["imagePullSecrets"])
+    return made
+
+
+def policy(name: str, run: str, original: Mapping[str, Any]) -> _Object:
+    """The egress half of a policy, for the covered twin of this run only."""
+    egress = copy.deepcopy(original["spec"].get("egress") or [])
+    return {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": {"name": name, "namespace": original["metadata"]["namespace"], "labels": {LABEL: run}},
+        "spec": {
+            "podSelector": {"matchLabels": {LABEL: run, SIDE: COVERED}},
+            "policyTypes": ["Egress"],
+            **({"egress": egress} if egress else {}),
+        },
+    }
+
+
+def stuck(pod_: Mapping[str, Any]) -> str | None:
+    """Why a twin will never run; None while it may."""
+    status = pod_.get("status") or {}
+    for one in status.get("containerStatuses") or []:
+        waiting = (one.get("state") or {}).get("waiting") or {}
+        if waiting.get("reason") in ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "CreateContainerError"):
+            return f"{waiting['reason']}: {waiting.get('message', 'no explanation')}"
+        ended = (one.get("state") or {}).get("terminated")
+        if ended:
+            return f"it ended with exit code {ended.get('exitCode')}: {ended.get('message') or ended.get('reason')}"
+    if status.get("phase") in ("Failed", "Succeeded"):
+        return f"it is {status['phase']}: {status.get('message') or status.get('reason') or 'no explanation'}"
+    return None

@@ -1,0 +1,352 @@
+# Copyright (c) bulkhead.mesh contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection: may change at any time.
+"""One run of ``killswitch_check``: read, probe everything at once, judge."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timezone
+from typing import Any
+
+from ansible_collections.bulkhead.mesh.plugins.module_utils._checks import (
+    _gather,
+    _judge_pod,
+    _plan,
+    _registry,
+    _verdict,
+)
+from ansible_collections.bulkhead.mesh.plugins.module_utils._checks._evidence import (
+    GatewayEvidence,
+    Inside,
+    PodEvidence,
+    Probe,
+    Site,
+    Twins,
+)
+from ansible_collections.bulkhead.mesh.plugins.module_utils._checks._result import Missing, Result
+from ansible_collections.bulkhead.mesh.plugins.module_utils._egress import _names
+from ansible_collections.bulkhead.mesh.plugins.module_utils._egress._model import Client, Gateway
+from ansible_collections.bulkhead.mesh.plugins.module_utils._killswitch import _read, _wanted
+from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._exec import Place
+
+PARALLEL = 8
+FIREWALL, KEEPER = "bulkhead-firewall", "bulkhead-gateway"
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to check. ``real`` and ``exits`` are addresses as declared; ``image`` is for twins."""
+
+    classes: Sequence[str] = ("P", "A")
+    targets: Sequence[_plan.Target] = ()
+    real: Sequence[str] = ()
+    exits: Sequence[str] = ()
+    require: str = _verdict.PROTECTED
+    accept_unknown: Sequence[str] = ()
+    image: str | None = None
+    attempt_timeout: float = 2.0
+    mesh: _wanted.Mesh = field(default_factory=_wanted.Mesh)
+
+
+@dataclass
+class _Pending:
+    """Work that runs while other work is started."""
+
+    probes: dict[str, Future[Any]] = field(default_factory=dict)
+    looks: dict[tuple[str, str], Future[Any]] = field(default_factory=dict)
+    twins: dict[str, Future[Any]] = field(default_factory=dict)
+
+
+def _name(pod: Mapping[str, Any]) -> str:
+    return f"{pod['metadata']['namespace']}/{pod['metadata']['name']}"
+
+
+class Run:
+    """Checks of these clients and the gateways they are behind."""
+
+    def __init__(
+        self, runner: _gather.Runner, clients: Sequence[Client], gateways: Sequence[Gateway], options: Options
+    ) -> None:
+        self.runner, self.options = runner, options
+        self.clients = [one for one in clients if one.state == "present"]
+        used = {one.gateway for one in self.clients}
+        self.gateways = {
+            one.name: one for one in gateways if one.state == "present" and (one.name in used or not self.clients)
+        }
+        self.seen = _read.Seen((), {})
+        self.pods: dict[str, list[dict[str, Any]] | Missing] = {}
+        self.configs: dict[str, Mapping[str, Any] | Missing] = {}
+        self.gateway_pods: dict[str, tuple[dict[str, Any], ...] | Missing] = {}
+
+    def go(self) -> dict[str, Any]:
+        """The result: ``{"clients": [...], "gateways": [...], "checks": [...], "verdict": worst}``."""
+        self.seen = _read.read(self.runner.api, self.clients, list(self.gateways.values()))
+        for client in self.clients:
+            self.pods[client.id] = _read.pods_of(client, self.seen)
+        for gateway in self.gateways.values():
+            self.gateway_pods[gateway.name] = _read.gateway_pods(gateway, self.seen)
+            self.configs[gateway.name] = self._gateway_config(gateway)
+        with ThreadPoolExecutor(max_workers=PARALLEL) as pool:
+            pending = self._start(pool)
+        return self._judge(pending)
+
+    def _gateway_config(self, gateway: Gateway) -> Mapping[str, Any] | Missing:
+        pods = self.gateway_pods[gateway.name]
+        if isinstance(pods, Missing):
+            return pods
+        return _wanted.config_of(pods[0], FIREWALL) if pods else Missing(f"{gateway.object} has no pod")
+
+    # -- starting --------------------------------------------------------------
+
+    def _start(self, pool: ThreadPoolExecutor) -> _Pending:
+        pending = _Pending()
+        active = _registry.ACTIVE in self.options.classes
+        if _registry.DISPOSABLE in self.options.classes:
+            homes = {one.namespace for one in (*self.clients, *self.gateways.values())}
+            for namespace in sorted(homes):
+                _gather.sweep(self.runner.api, namespace, datetime.now(timezone.utc))
+            self._start_twins(pool, pending)
+        for client in self.clients:
+            for pod in self._pods(client):
+                pending.probes[_name(pod)] = pool.submit(self._probe_client, pod, active)
+                for container in _judge_pod.own_containers(pod):
+                    if container["name"] in _running(pod):
+                        place = Place(pod["metadata"]["namespace"], pod["metadata"]["name"], container["name"])
+                        pending.looks[_name(pod), container["name"]] = pool.submit(_gather.look, self.runner, place)
+        for name in self.gateways:
+            pods = self.gateway_pods[name]
+            if not isinstance(pods, Missing) and len(pods) == 1:
+                pending.probes[f"gateway/{name}"] = pool.submit(self._probe_gateway, name, pods[0], active)
+        return pending
+
+    def _start_twins(self, pool: ThreadPoolExecutor, pending: _Pending) -> None:
+        for client in self.clients:
+            wanted = self._wanted(client)
+            pods = [one for one in self._pods(client) if one["spec"].get("nodeName")]
+            if pods and not isinstance(wanted, Missing):
+                image = self.options.image or _wanted.image_of(pods[0], _judge_pod.GUARD)
+                self._submit_twins(pool, pending, client.id, pods[0], wanted.policy, image)
+        for name, gateway in self.gateways.items():
+            policy = _wanted.gateway_policy(gateway, self.configs[name], self.seen)
+            found = self.gateway_pods[name]
+            if found and not isinstance(policy, Missing) and not isinstance(found, Missing):
+                image = self.options.image or _wanted.image_of(found[0], FIREWALL)
+                self._submit_twins(pool, pending, f"gateway/{name}", found[0], policy, image)
+
+    def _wanted(self, client: Client) -> _wanted.Wanted | Missing:
+        gateway = self.gateways.get(client.gateway)
+        if gateway is None:
+            return Missing(f"gateway {client.gateway} is not known")
+        return _wanted.client(client, gateway, self.seen, self.options.mesh)
+
+    def _submit_twins(
+        self,
+        pool: ThreadPoolExecutor,
+        pending: _Pending,
+        key: str,
+        pod: Mapping[str, Any],
+        policy: Mapping[str, Any],
+        image: str | None,
+    ) -> None:
+        if image:
+            pending.twins[key] = pool.submit(_gather.twins, self.runner, pod, policy, image, self.options.targets)
+
+    def _pods(self, client: Client) -> list[dict[str, Any]]:
+        pods = self.pods[client.id]
+        return [] if isinstance(pods, Missing) else pods
+
+    def _probe_client(self, pod: Mapping[str, Any], active: bool) -> Probe | Missing:
+        config = _wanted.config_of(pod, _judge_pod.GUARD)
+        if isinstance(config, Missing):
+            return config
+        if _judge_pod.OVERLAY not in _running(pod):
+            return Missing(f"{_judge_pod.OVERLAY} does not run")
+        status = pod.get("status") or {}
+        request = {
+            "facts": list(_plan.CLIENT_FACTS),
+            "table": _plan.CLIENT_TABLE,
+            "config": config,
+            "routes": _plan.looked_up(self.options.targets, status.get("hostIP", "")),
+        }
+        steps = _plan.client_steps(
+            self.options.targets, self.options.attempt_timeout, status.get("podIP", ""), str(config.get("resolver", ""))
+        )
+        place = Place(pod["metadata"]["namespace"], pod["metadata"]["name"], _judge_pod.OVERLAY)
+        return _gather.probe(self.runner, place, request, steps if active else [])
+
+    def _probe_gateway(self, name: str, pod: Mapping[str, Any], active: bool) -> Probe | Missing:
+        config = self.configs[name]
+        if isinstance(config, Missing):
+            return config
+        if KEEPER not in _running(pod):
+            return Missing(f"{KEEPER} does not run")
+        request = {"facts": list(_plan.GATEWAY_FACTS), "table": _plan.GATEWAY_TABLE, "config": config}
+        tunnel = str(config.get("tunnel_device", "tun0"))
+        steps = _plan.gateway_steps(self.options.targets, self.options.attempt_timeout, tunnel)
+        place = Place(pod["metadata"]["namespace"], pod["metadata"]["name"], KEEPER)
+        return _gather.probe(self.runner, place, request, steps if active else [])
+
+    # -- judging ---------------------------------------------------------------
+
+    def site(self, twins: Mapping[str, Twins | Missing]) -> Site:
+        """Real addresses: declared, those of the nodes, and those that unprotected twins were seen under."""
+        learnt = ["declared"] if self.options.real else []
+        real = {*self.options.real, *_wanted.node_addresses(self.seen.held.all("Node"))}
+        observed = {
+            attempt.seen
+            for one in twins.values()
+            if not isinstance(one, Missing) and not isinstance(one.control, Missing)
+            for step in one.control.steps.values()
+            for attempt in step.attempts
+            if attempt.outcome == "answered" and attempt.seen
+        }
+        if observed:
+            learnt.append("seen by an unprotected twin")
+        return Site(frozenset(real | observed), tuple(learnt), frozenset(self.options.exits))
+
+    def _judge(self, pending: _Pending) -> dict[str, Any]:
+        twins = {key: _outcome(one) for key, one in pending.twins.items()}
+        site = self.site(twins)
+        evidence = {name: self._gateway_evidence(name, site, pending, twins) for name in self.gateways}
+        gateways = {name: _registry.run(one, _registry.GATEWAY, self.options.classes) for name, one in evidence.items()}
+        checks = [result for results in gateways.values() for result in results]
+        clients, worst = [], _verdict.PROTECTED
+        for client in self.clients:
+            pods = {}
+            for one in self._client_evidence(client, site, pending, twins, evidence):
+                pods[one.target] = _registry.run(one, _registry.CLIENT, self.options.classes)
+            behind = {name: results for name, results in gateways.items() if name == client.gateway}
+            verdict = _verdict.judge(pods, behind)
+            own = [result for results in pods.values() for result in results]
+            clients.append(self._client(client, verdict, own, behind))
+            checks += own
+            worst = max(worst, verdict.verdict, key=_verdict.VERDICTS.index)
+        reasons = [reason for one in clients for reason in one["reasons"]]
+        return {
+            "verdict": worst if clients else _verdict.UNKNOWN,
+            "acceptable": bool(clients) and not reasons,
+            "require": self.options.require,
+            "clients": clients,
+            "checks": [one.to_dict() for one in checks],
+        }
+
+    def _client(
+        self,
+        client: Client,
+        verdict: _verdict.Verdict,
+        own: Sequence[Result],
+        behind: Mapping[str, Sequence[Result]],
+    ) -> dict[str, Any]:
+        every = [*own, *(result for results in behind.values() for result in results)]
+        reasons = _verdict.acceptable(verdict, self.options.require, every, self.options.accept_unknown)
+        pods = self.pods[client.id]
+        if isinstance(pods, Missing) or not pods:
+            seen = str(pods) if isinstance(pods, Missing) else "no pod runs"
+            reasons = [f"nothing is known of it: {seen}", *reasons]
+        return {
+            "kind": client.kind,
+            "namespace": client.namespace,
+            "name": client.name,
+            "gateway": client.gateway,
+            "acceptable": not reasons,
+            "reasons": [f"{client.object}: {reason}" for reason in reasons],
+            **verdict.to_dict(),
+        }
+
+    def _client_evidence(
+        self,
+        client: Client,
+        site: Site,
+        pending: _Pending,
+        twins: Mapping[str, Twins | Missing],
+        gateways: Mapping[str, GatewayEvidence],
+    ) -> list[PodEvidence]:
+        wanted = self._wanted(client)
+        pods = self._pods(client)
+        view = _wanted.view(
+            _read.policy_of("NetworkPolicy", client, self.seen),
+            wanted if isinstance(wanted, Missing) else wanted.policy,
+            self.seen.held.all("Pod", namespace=client.namespace),
+            pods,
+        )
+        return [
+            PodEvidence(
+                target=_name(pod),
+                site=site,
+                pod=pod,
+                config=_wanted.config_of(pod, _judge_pod.GUARD),
+                direct=wanted if isinstance(wanted, Missing) else wanted.direct,
+                dns={} if isinstance(wanted, Missing) else wanted.dns,
+                probe=_outcome(pending.probes.get(_name(pod)), "nothing was tried in the pod"),
+                inside=self._inside(pod, pending),
+                policy=view,
+                twins=twins.get(client.id, Missing("no twins were made for this client")),
+                gateway=gateways.get(client.gateway, Missing("the gateway was not looked at")),
+            )
+            for pod in pods
+        ]
+
+    def _inside(self, pod: Mapping[str, Any], pending: _Pending) -> dict[str, Inside | Missing]:
+        return {
+            one["name"]: _outcome(pending.looks.get((_name(pod), one["name"])), "the container does not run")
+            for one in _judge_pod.own_containers(pod)
+            if one["name"] not in _ended(pod)
+        }
+
+    def _gateway_evidence(
+        self, name: str, site: Site, pending: _Pending, twins: Mapping[str, Twins | Missing]
+    ) -> GatewayEvidence:
+        gateway = self.gateways[name]
+        pods, config = self.gateway_pods[name], self.configs[name]
+        workload = self.seen.missing("StatefulSet", gateway.namespace)
+        view = _wanted.view(
+            _read.policy_of("NetworkPolicy", gateway, self.seen),
+            _wanted.gateway_policy(gateway, config, self.seen),
+            self.seen.held.all("Pod", namespace=gateway.namespace),
+            () if isinstance(pods, Missing) else pods,
+        )
+        evidence = GatewayEvidence(
+            target=f"{gateway.namespace}/{name}",
+            site=site,
+            pods=pods,
+            workload=workload or self.seen.held.get("StatefulSet", gateway.namespace, gateway.name),
+            config=config,
+            probe=_outcome(pending.probes.get(f"gateway/{name}"), "nothing was tried in the gateway"),
+            policy=view,
+            twins=twins.get(f"gateway/{name}", Missing("no twins were made for this gateway")),
+        )
+        live = {
+            _name(pod): (pod.get("status") or {}).get("podIP", "")
+            for pod in self.seen.held.all("Pod")
+            if _names.CLIENT_LABEL in (pod["metadata"].get("labels") or {})
+        }
+        return replace(evidence, clients=live, all_clients=self.seen.missing("Pod") is None)
+
+
+def _outcome(future: Future[Any] | None, otherwise: str = "it was not made") -> Any:
+    """A future's result; whatever went wrong in it is missing evidence, not the end of the run."""
+    if future is None:
+        return Missing(otherwise)
+    try:
+        return future.result()
+    except Exception as exc:  # a bug in one probe must not hide the evidence of the others
+        return Missing(f"{type(exc).__name__}: {exc}")
+
+
+def _statuses(pod: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    status = pod.get("status") or {}
+    keys = ("initContainerStatuses", "containerStatuses", "ephemeralContainerStatuses")
+    return [one for key in keys for one in status.get(key) or []]
+
+
+def _running(pod: Mapping[str, Any]) -> set[str]:
+    return {one["name"] for one in _statuses(pod) if "running" in (one.get("state") or {})}
+
+
+def _ended(pod: Mapping[str, Any]) -> set[str]:
+    return {one["name"] for one in _statuses(pod) if "terminated" in (one.get("state") or {})}

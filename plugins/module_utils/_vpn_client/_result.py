@@ -1,0 +1,144 @@
+# Copyright (c) bulkhead.mesh contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection: may change at any time.
+"""What ``vpn_client`` answers: clients, plan and diff, in the same shape for a real run and for check mode."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ansible_collections.bulkhead.mesh.plugins.module_utils._egress import (
+    _address,
+    _client_objects,
+    _flow,
+    _names,
+    _template,
+)
+from ansible_collections.bulkhead.mesh.plugins.module_utils._kube import _single, _workload
+from ansible_collections.bulkhead.mesh.plugins.module_utils._vpn_client._prepare import Work
+
+_Live = Mapping[str, "tuple[dict[str, Any] | None, list[dict[str, Any]]]"]
+_Object = dict[str, Any]
+
+
+def clients(work: Work, done: Mapping[str, Sequence[str]], live: _Live, predict: bool) -> list[_Object]:
+    """One entry for each client, in the order of the input.
+
+    ``live`` is what was seen after the writes; without it the workload is as it was read. With ``predict`` the state
+    is the one that a real run would reach.
+    """
+    return [_client(plan, work.held, done.get(plan.client.id, ()), live, predict) for plan in work.plans]
+
+
+def _client(plan: _flow.Plan, held: _flow.Held, done: Sequence[str], live: _Live, predict: bool) -> _Object:
+    client = plan.client
+    workload, pods = live.get(client.id) or _as_read(plan, held)
+    # What was written is newer than the last look.
+    after = _flow.patched(plan) if predict or client.id not in live and _written(plan, done) else workload
+    return {
+        "kind": client.kind,
+        "namespace": client.namespace,
+        "name": client.name,
+        "state": _state(after, pods, held, predict and bool(plan.steps)),
+        "action": plan.action,
+        "steps": list(plan.steps if predict else done),
+        "inner_addresses": _inner(plan, after),
+        "pods": [_pod(plan, one) for one in pods],
+    }
+
+
+def _written(plan: _flow.Plan, done: Sequence[str]) -> bool:
+    return any(step.endswith((".template", ".scale")) for step in done)
+
+
+def _as_read(plan: _flow.Plan, held: _flow.Held) -> tuple[_Object | None, list[_Object]]:
+    if plan.workload is None:
+        return None, []
+    replica_sets = held.all("ReplicaSet", namespace=plan.client.namespace)
+    return plan.workload, _workload.own_pods(plan.workload, held.all("Pod"), replica_sets)
+
+
+def _state(workload: _Object | None, pods: Sequence[_Object], held: _flow.Held, hoped: bool) -> str:
+    if workload is None:
+        return "missing"
+    wanted = _workload.replicas_of(workload)
+    if wanted == 0:
+        return "stopped"
+    if not _template.is_attached(workload):
+        return "open"
+    guarded = [one for one in pods if _guarded(one)]
+    ready = [one for one in guarded if _workload.is_ready(one)]
+    if hoped or len(ready) == len(pods) == wanted:
+        return "attached"
+    return "sealed" if len(guarded) == len(pods) else "rolling"
+
+
+def _guarded(pod: Mapping[str, Any]) -> bool:
+    first = (pod["spec"].get("initContainers") or [{}])[0]
+    return bool(first.get("name") == _names.GUARD)
+
+
+def _inner(plan: _flow.Plan, workload: _Object | None) -> list[str]:
+    if workload is None or plan.link is None or plan.room is None:
+        return []
+    return _client_objects.inner_addresses(workload, plan.link, plan.room)
+
+
+def _pod(plan: _flow.Plan, pod: Mapping[str, Any]) -> _Object:
+    metadata = pod["metadata"]
+    inner = None
+    if plan.link is not None and plan.room is not None and _guarded(pod):
+        number = metadata["name"].rpartition("-")[2] if plan.client.kind == "StatefulSet" else "0"
+        inner = _address.inner_address(plan.link["network"], plan.room["first_index"], int(number))
+    return {
+        "name": metadata["name"],
+        "ready": _workload.is_ready(pod),
+        "inner_address": inner,
+        "gateway_address": (metadata.get("annotations") or {}).get(_names.ADDRESS_ANNOTATION),
+    }
+
+
+def plan(work: Work) -> list[_Object]:
+    """What is to be done, step by step: ``{step, object}``."""
+    found = []
+    for step in _flow.STEPS:
+        for one in (one for one in work.plans if step in one.steps):
+            objects = [_single.reference(item) for item in [*one.apply.get(step, ()), *one.remove.get(step, ())]]
+            found += [{"step": step, "object": name} for name in objects or [one.client.object]]
+    return found
+
+
+def diff(work: Work) -> list[_Object]:
+    """Template edits, policies and registrations, before and after."""
+    found = []
+    for one in work.plans:
+        after = _flow.patched(one)
+        if one.workload is not None and after != one.workload:
+            found.append(_pair(one.client.object, _workload_view(one.workload), _workload_view(after or {})))
+        for item in one.apply.get("attach.policy", ()):
+            live = work.held.like(item)
+            found.append(_pair(_single.reference(item), (live or {}).get("spec"), item["spec"]))
+        for item in one.remove.get("detach.policy", ()):
+            found.append(_pair(_single.reference(item), item["spec"], None))
+    for namespace, registry in sorted(work.detached.items()):
+        before = work.before.get(namespace)
+        if before != registry:
+            found.append(_pair(f"registrations at the gateways of {namespace}", before, registry))
+    return found
+
+
+def _workload_view(workload: Mapping[str, Any]) -> _Object:
+    spec = workload["spec"]
+    return {"replicas": spec.get("replicas", 1), "template": spec["template"]}
+
+
+def _pair(what: str, before: Any, after: Any) -> _Object:
+    return {"before_header": what, "after_header": what, "before": _text(before), "after": _text(after)}
+
+
+def _text(value: Any) -> str:
+    return "" if value is None else json.dumps(value, indent=2, sort_keys=True) + "\n"

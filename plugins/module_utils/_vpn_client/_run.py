@@ -1,0 +1,297 @@
+# Copyright (c) bulkhead.mesh contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection: may change at any time.
+"""Carry out the plans of ``vpn_client``: each step for all clients, then the next step.
+
+A client whose rollout does not end is told at the very end; the others are completed.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Callable
+
+from ansible_collections.bulkhead.mesh.plugins.module_utils._egress import (
+    _client_objects,
+    _flow,
+    _patch,
+    _policy,
+    _registry,
+)
+from ansible_collections.bulkhead.mesh.plugins.module_utils._egress._client_objects import Site
+from ansible_collections.bulkhead.mesh.plugins.module_utils._kube import _client, _managed, _single, _workload
+from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._config import Target
+from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._errors import KubeError
+from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._types import Request
+from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._wait import wait_until
+from ansible_collections.bulkhead.mesh.plugins.module_utils._vpn_client import _prepare, _rollouts
+
+EFFECTIVE_TIMEOUT = 30.0  # seconds; an API server takes a new admission policy up within one or two
+TRIES = 5  # of a patch, while only the status of the workload changes
+
+
+class Stopped(Exception):
+    """A test asked the run to end after this step."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to carry out: ``stop_after`` is for tests only."""
+
+    check: bool = False
+    force: bool = False
+    timeout: float = 120.0
+    sleep: float = 1.0
+    stop_after: str | None = None
+
+
+class Run:
+    """One run over the plans; ``changed`` and ``live`` (what is known of each workload by now) are its result."""
+
+    def __init__(
+        self,
+        client: _client.Caller,
+        target: Target,
+        work: _prepare.Work,
+        site: Site,
+        options: Options,
+        wait: _rollouts.Wait | None = None,
+    ) -> None:
+        self.client, self.target, self.work, self.site, self.options = client, target, work, site, options
+        self.changed = False
+        self.done: dict[str, list[str]] = {plan.client.id: [] for plan in work.plans}
+        self.failures: dict[str, KubeError] = {}
+        self._wait = wait or wait_until
+        self._rollouts = _rollouts.Rollouts(client, target, options.timeout, options.sleep, self._wait)
+        self.live = self._rollouts.live
+        # What our own writes made of each workload; a generation that is neither this nor the one read is not ours.
+        self._held: dict[str, dict[str, Any]] = {p.client.id: p.workload for p in work.plans if p.workload}
+
+    def go(self) -> None:
+        """All steps in order; raises the first failure of a wait after everything else is done."""
+        handlers = {
+            "attach.policy": self._policies,
+            "attach.effective": self._effective,
+            "attach.registration": functools.partial(self._register, "attached"),
+            "attach.rollout": self._rolled_out,
+            "detach.scale": self._scale,
+            "detach.stopped": self._stopped,
+            "detach.registration": functools.partial(self._register, "detached"),
+            "detach.rollout": self._rolled_out,
+        }
+        for step in _flow.STEPS:
+            plans = [one for one in self.work.plans if step in one.steps and one.client.id not in self.failures]
+            if not plans or (self.options.check and step in _flow.WAITS):
+                continue
+            if step.endswith(".template"):
+                self._templates(plans)
+            elif step in handlers:
+                handlers[step](plans)
+            else:
+                self._objects(step, plans)
+            self.changed = self.changed or step not in _flow.WAITS
+            for plan in plans:
+                if plan.client.id not in self.failures:
+                    self.done[plan.client.id].append(step)
+            if self.options.stop_after == step:
+                raise Stopped(step)
+        if self.failures:
+            raise _together(list(self.failures.values()))
+
+    def _apply(self, objects: Sequence[Mapping[str, Any]]) -> None:
+        # The one place where objects are written.
+        unique = {_flow.key_of(one): one for one in objects}
+        _single.apply_objects(
+            self.client, self.target, unique.values(), dry_run=self.options.check, force=self.options.force
+        )
+
+    def _objects(self, step: str, plans: Sequence[_flow.Plan]) -> None:
+        if step.startswith("attach."):
+            self._apply([one for plan in plans for one in plan.apply[step]])
+        else:
+            gone = {_flow.key_of(one): one for plan in plans for one in plan.remove[step]}
+            _single.delete_objects(self.client, self.target, gone.values(), dry_run=self.options.check)
+
+    def _policies(self, plans: Sequence[_flow.Plan]) -> None:
+        self._objects("attach.policy", plans)
+        if self.options.check:
+            return
+        for plan in plans:
+            wanted = plan.apply["attach.policy"][0]
+            problems = _policy.shape_problems(_single.get_object(self.client, self.target, wanted), wanted)
+            if problems:
+                raise KubeError(
+                    f"{_single.reference(wanted)} is not what was applied: {problems[0]}",
+                    reason="ReadBack",
+                    object_=_single.reference(wanted),
+                    details="\n".join(map(str, problems)),
+                )
+
+    def _effective(self, plans: Sequence[_flow.Plan]) -> None:
+        """Wait until the API server refuses an unguarded pod of each client, tried as a dry run."""
+        waiting = {plan.client.id: plan for plan in plans}
+
+        def look() -> tuple[bool, object]:
+            evidence = ""
+            for name, plan in list(waiting.items()):
+                evidence = self._admitted(plan)
+                if not evidence:
+                    del waiting[name]
+            return not waiting, evidence
+
+        done, evidence = self._wait(look, timeout=EFFECTIVE_TIMEOUT, sleep=min(self.options.sleep, 0.5))
+        if not done:
+            what = ", ".join(plan.client.object for plan in waiting.values())
+            raise KubeError(
+                f"The API server does not refuse unguarded pods of {what} after {EFFECTIVE_TIMEOUT:g} s ({evidence}): "
+                "look at the ValidatingAdmissionPolicy and its binding, then run it again; no pod was changed.",
+                reason="NotEffective",
+                object_=what,
+                details=str(evidence),
+            )
+
+    def _admitted(self, plan: _flow.Plan) -> str:
+        """Why an unguarded pod is not refused by this client's policy; empty if it is."""
+        assert plan.workload is not None
+        namespace = plan.client.namespace
+        pod = _client_objects.unguarded_pod(plan.workload, self.site.image)
+        request = Request(
+            f"/api/v1/namespaces/{namespace}/pods",
+            f"try to create pods in {namespace}",
+            method="POST",
+            body=pod,
+            query={"dryRun": "All"},
+        )
+        answer = self.client.call(request)
+        if answer.status == 403 and f"'bulkhead-vpn-client.{plan.client.id}'" in answer.message:
+            return ""
+        return "it would be created" if answer.ok else answer.message
+
+    def _register(self, after: str, plans: Sequence[_flow.Plan]) -> None:
+        registries: _prepare.Registries = getattr(self.work, after)
+        for namespace, registry in sorted(registries.items()):
+            live = self._registry_map(namespace)
+            if live is None or _registry.parse(live, namespace)[0] == registry:
+                continue
+            text = _registry.config_map(namespace, registry)["data"][_registry.KEY]
+            operations = [
+                _version_test(live),
+                {"op": "replace", "path": f"/data/{_registry.KEY}", "value": text},
+            ]
+            what = _single.reference(live)
+            _workload.patch_tested(
+                self.client, self.target, _single.path(live), what, operations, dry_run=self.options.check
+            )
+        for gateway in self.work.gateways.values():
+            for wanted in _prepare.gateway_objects(gateway, registries, self.work.held, self.site.cluster_domain):
+                self._as_owner(wanted)
+
+    def _registry_map(self, namespace: str) -> dict[str, Any] | None:
+        held = self.work.held.get("ConfigMap", namespace, _registry.NAME)
+        if held is None or self.options.check:
+            return held
+        # This run may have written it before; anybody else's change is seen in the text that was planned from.
+        live = _single.get_object(self.client, self.target, held)
+        if live is not None and not self._expected(live, namespace):
+            raise KubeError(
+                f"{_single.reference(held)} was changed by somebody else during this run: run it again.",
+                reason="Changed",
+                code=409,
+                object_=_single.reference(held),
+            )
+        return live
+
+    def _expected(self, live: Mapping[str, Any], namespace: str) -> bool:
+        registry = _registry.parse(live, namespace)[0]
+        return registry in (self.work.before.get(namespace), self.work.attached.get(namespace))
+
+    def _as_owner(self, wanted: Mapping[str, Any]) -> None:
+        """Change a gateway's object in the name of who applied it, so that nobody finds it changed later."""
+        live = self.work.held.like(wanted)
+        assert live is not None, "gateway_objects changes what is there"
+        manager = next(
+            (
+                one["manager"]
+                for one in live["metadata"].get("managedFields") or []
+                if one.get("operation") == "Apply" and str(one.get("manager")).startswith(f"{_single.MANAGER}/")
+            ),
+            _single.MANAGER,
+        )
+        fields = _managed.ours(live, manager)
+        body = _managed.project(live, fields) if fields else {}
+        body["metadata"] = {
+            **(body.get("metadata") or {}),
+            **{key: wanted["metadata"][key] for key in ("name", "namespace")},
+        }
+        body.update({key: wanted[key] for key in ("apiVersion", "kind", "spec", "data") if key in wanted})
+        _single.apply_objects(self.client, self.target, [body], dry_run=self.options.check, force=True, manager=manager)
+
+    def _templates(self, plans: Sequence[_flow.Plan]) -> None:
+        for plan in plans:
+            assert plan.workload is not None
+            where, what = _workload.path(plan.workload), plan.client.object
+
+            def send(live: Mapping[str, Any], plan: _flow.Plan = plan, where: str = where, what: str = what) -> Any:
+                operations = [_version_test(live), *plan.operations[1:]]
+                return _workload.patch_tested(
+                    self.client, self.target, where, what, operations, dry_run=self.options.check
+                )
+
+            self._write(plan, send)
+
+    def _scale(self, plans: Sequence[_flow.Plan]) -> None:
+        for plan in plans:
+            self._write(
+                plan, lambda live: _workload.scale(self.client, self.target, live, 0, dry_run=self.options.check)
+            )
+
+    def _write(self, plan: _flow.Plan, send: Callable[[Mapping[str, Any]], Any]) -> None:
+        """Write a workload; its status may change as often as it likes meanwhile, its spec may not."""
+        held = self._held[plan.client.id]
+        for attempt in range(TRIES):
+            try:
+                written = send(held)
+                break
+            except KubeError as exc:
+                if exc.failure["reason"] != "Changed" or attempt == TRIES - 1:
+                    raise
+                fresh = self._workload(plan)
+                if fresh is None or fresh["metadata"].get("generation") != held["metadata"].get("generation"):
+                    raise
+                held = fresh
+        if not self.options.check:
+            self._held[plan.client.id] = {**written, "kind": plan.client.kind}
+
+    def _workload(self, plan: _flow.Plan) -> dict[str, Any] | None:
+        assert plan.workload is not None
+        request = Request(_workload.path(plan.workload), f"get {plan.client.object}")
+        answer = self.client.call(request)
+        if answer.status == 404:
+            return None
+        return {**_client.demand(answer, request, self.target), "kind": plan.client.kind}
+
+    def _rolled_out(self, plans: Sequence[_flow.Plan]) -> None:
+        self.failures.update(self._rollouts.finish(plans))
+
+    def _stopped(self, plans: Sequence[_flow.Plan]) -> None:
+        self.failures.update(self._rollouts.stopped(plans))
+
+
+def _version_test(live: Mapping[str, Any]) -> _patch.Operation:
+    version = live["metadata"].get("resourceVersion")
+    return {"op": "test", "path": "/metadata/resourceVersion", "value": version}
+
+
+def _together(errors: Sequence[KubeError]) -> KubeError:
+    if len(errors) == 1:
+        return errors[0]
+    first = errors[0].failure
+    joined = KubeError(
+        "\n".join(error.msg for error in errors), reason=first["reason"], code=first["code"], object_=first["object"]
+    )
+    joined.failure["problems"] = [{"object": one.failure["object"], "msg": one.msg} for one in errors]
+    return joined

@@ -1,0 +1,57 @@
+# Copyright (c) bulkhead.mesh contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from ansible.errors import AnsibleFilterError
+
+from ansible_collections.bulkhead.mesh.plugins.filter.namespace_manifests import namespace_manifests
+
+
+def labels(*entries, privileged=()):
+    return {one["metadata"]["name"]: one["metadata"].get("labels") for one in namespace_manifests(entries, privileged)}
+
+
+def test_labels():
+    enforce = "pod-security.kubernetes.io/enforce"
+    found = labels(
+        {"name": "core", "mesh": "ambient"},
+        {"name": "old", "mesh": "sidecar"},
+        {"name": "vpn", "mesh": "none"},
+        {"name": "downloads", "mesh": "ambient"},
+        {"name": "mine", "mesh": "unmanaged"},
+        {"name": "plain"},
+        privileged=["vpn", "downloads", "elsewhere"],
+    )
+    assert found == {
+        "core": {"istio.io/dataplane-mode": "ambient"},
+        "old": {"istio-injection": "enabled"},
+        "vpn": {"istio.io/dataplane-mode": "none", "istio-injection": "disabled", enforce: "privileged"},
+        "downloads": {"istio.io/dataplane-mode": "ambient", enforce: "privileged"},
+        "mine": None,
+        "plain": None,
+    }
+
+
+@pytest.mark.parametrize(
+    ("value", "sentence"),
+    [
+        ("text", "namespace_manifests needs a list of namespaces"),
+        (None, "namespace_manifests needs a list of namespaces"),
+        ({"name": "a"}, "namespace_manifests needs a list of namespaces"),
+        ([{"mesh": "none"}], "bulkhead_namespaces[0] has no name"),
+        (["core"], "bulkhead_namespaces[0] has no name"),
+        (
+            [{"name": "a", "mesh": "both"}],
+            "mesh of the namespace a is 'both': use one of ambient, sidecar, none, unmanaged.",
+        ),
+        ([{"name": "a"}, {"name": "a"}], "The namespace a is listed twice"),
+    ],
+)
+def test_bad_input_is_one_sentence(value, sentence):
+    with pytest.raises(AnsibleFilterError, match="^" + re.escape(sentence)):
+        namespace_manifests(value)

@@ -1,0 +1,122 @@
+# Copyright (c) bulkhead.mesh contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Admission policies: what they match and require. Their expressions are evaluated by the lab's API server."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from ansible_collections.bulkhead.mesh.plugins.module_utils._egress import _admission, _agent_files, _template
+from ansible_collections.bulkhead.mesh.plugins.module_utils._egress._admission import GuardMark
+from ansible_collections.bulkhead.mesh.plugins.module_utils._egress._model import Client, Gateway
+from ansible_collections.bulkhead.mesh.plugins.module_utils._egress._patch import apply_patch
+
+Object = dict[str, Any]
+CLIENT = Client("StatefulSet", "downloads", "qbittorrent", "vpnarr")
+GATEWAY = Gateway("vpnarr", "vpn", "mullvad-wg0")
+SELECTOR = {"matchExpressions": [{"key": "app", "operator": "In", "values": ["a", "b"]}]}
+MARK = GuardMark("0123456789abcdef", "example.org/agent:1")
+
+
+def client_admission(*marks: GuardMark, size: int | None = 3) -> list[Object]:
+    return _admission.client_admission(CLIENT, SELECTOR, marks or (MARK,), size)
+
+
+ALL = {
+    "client": client_admission,
+    "gateway": lambda: _admission.gateway_admission(GATEWAY),
+    "endpoints": lambda: _admission.endpoints_admission([GATEWAY]),
+}
+
+
+@pytest.mark.parametrize("make", ALL.values(), ids=ALL)
+def test_policy_denies_and_fails_closed(make: Callable[[], list[Object]]) -> None:
+    policy, binding = make()
+    assert policy["apiVersion"] == binding["apiVersion"] == "admissionregistration.k8s.io/v1"
+    assert policy["spec"]["failurePolicy"] == "Fail"
+    assert binding["spec"] == {"policyName": policy["metadata"]["name"], "validationActions": ["Deny"]}
+    for validation in policy["spec"]["validations"]:
+        assert validation["message"].endswith(".") and "\n" not in validation["message"]
+
+
+@pytest.mark.parametrize("make", ALL.values(), ids=ALL)
+def test_every_variable_used_is_there_and_before_its_use(make: Callable[[], list[Object]]) -> None:
+    spec = make()[0]["spec"]
+    known: set[str] = set()
+    for variable in spec.get("variables", []):
+        assert set(re.findall(r"variables\.(\w+)", variable["expression"])) <= known
+        known.add(variable["name"])
+    for validation in spec["validations"]:
+        assert set(re.findall(r"variables\.(\w+)", validation["expression"])) <= known
+    for condition in spec.get("matchConditions", []):
+        assert "variables." not in condition["expression"]  # unknown there
+
+
+def test_client_policy_matches_the_pods_of_the_workload() -> None:
+    constraints = client_admission()[0]["spec"]["matchConstraints"]
+    assert constraints["objectSelector"] == SELECTOR
+    assert constraints["namespaceSelector"] == {"matchLabels": {"kubernetes.io/metadata.name": "downloads"}}
+    matched = {(one, rule["resources"][0]) for rule in constraints["resourceRules"] for one in rule["operations"]}
+    assert matched == {("CREATE", "pods"), ("UPDATE", "pods"), ("UPDATE", "pods/ephemeralcontainers")}
+
+
+def test_client_policy_wants_the_command_that_attaching_writes(
+    workload: Callable[..., Object], settings: Callable[..., Any]
+) -> None:
+    made = workload()
+    guard = apply_patch(made, _template.attach(made, settings()))["spec"]["template"]["spec"]["initContainers"][0]
+    spec = client_admission(GuardMark(settings().agent, settings().image))[0]["spec"]
+    entry = next(one["expression"] for one in spec["variables"] if one["name"] == "entry")
+    assert json.loads(entry) == _agent_files.ENTRY
+    literals = [entry if part == _agent_files.ENTRY else json.dumps(part) for part in guard["command"]]
+    command = f"== [{', '.join(literals)}]".replace(entry, "variables.entry")
+    assert sum(command in one["expression"] for one in spec["validations"]) == 1
+
+
+def test_old_and_new_agent_are_accepted_each_with_its_own_image() -> None:
+    expression = client_admission(MARK, GuardMark("f" * 16, "example.org/agent:2"))[0]["spec"]["validations"][2][
+        "expression"
+    ]
+    first, second = expression.split(" || ")[1:]
+    assert MARK.agent in first and MARK.image in first and "agent:2" not in first
+    assert "f" * 16 in second and "agent:2" in second and MARK.agent not in second
+    with pytest.raises(ValueError, match="guard"):
+        _admission.client_admission(CLIENT, SELECTOR, [])
+
+
+def test_number_of_addresses_is_a_limit_only_where_there_is_one() -> None:
+    assert "< 3" in json.dumps(client_admission()[0])
+    assert "pod-index" not in json.dumps(client_admission(size=None)[0])
+
+
+def test_gateway_policy_covers_scale() -> None:
+    constraints = _admission.gateway_admission(GATEWAY)[0]["spec"]["matchConstraints"]
+    (rule,) = constraints["resourceRules"]
+    assert rule["resources"] == ["statefulsets", "statefulsets/scale"]
+    assert rule["resourceNames"] == ["vpnarr"]
+    assert constraints["namespaceSelector"] == {"matchLabels": {"kubernetes.io/metadata.name": "vpn"}}
+
+
+def test_each_controller_writes_for_the_gateways_of_its_namespace() -> None:
+    gateways = [Gateway("b", "vpn", "x"), Gateway("a", "vpn", "x"), Gateway("c", "tv", "x")]
+    policy = _admission.endpoints_admission(gateways)[0]["spec"]
+    writers = next(one["expression"] for one in policy["variables"] if one["name"] == "writers")
+    assert json.loads(writers) == {
+        "system:serviceaccount:tv:bulkhead-endpoints": ["c"],
+        "system:serviceaccount:vpn:bulkhead-endpoints": ["a", "b"],
+    }
+    assert _admission.endpoints_admission(gateways) == _admission.endpoints_admission(gateways[::-1])
+    (rule,) = policy["matchConstraints"]["resourceRules"]
+    assert "pods/status" in rule["resources"]  # annotations can be written there too
+
+
+def test_literals_cannot_break_out() -> None:
+    assert _admission.literal('a" || true || "') == '"a\\" || true || \\""'
+    assert _admission.literal(["x", 1]) == '["x", 1]'

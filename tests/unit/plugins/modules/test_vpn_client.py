@@ -1,0 +1,659 @@
+# Copyright (c) bulkhead.mesh contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The module against a small API server in memory that records every call.
+
+Its StatefulSet controller is as stubborn as the real one: it replaces one pod at a time, and never one that is not Ready.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+import threading
+from typing import Any
+
+import pytest
+
+pytest.importorskip("kubernetes")
+
+from ansible.module_utils.testing import patch_module_args
+
+from ansible_collections.bulkhead.mesh.plugins.module_utils._egress import _flow, _patch, _registry, _selector
+from ansible_collections.bulkhead.mesh.plugins.module_utils._kube import _client
+from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._config import Target
+from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._types import Answer
+from ansible_collections.bulkhead.mesh.plugins.module_utils._vpn_client import _run
+from ansible_collections.bulkhead.mesh.plugins.modules import vpn_client
+
+GATEWAY = {"name": "vpnarr", "namespace": "vpn", "config_secret": "mullvad-wg0"}
+CLIENT = {"kind": "StatefulSet", "namespace": "downloads", "name": "qbittorrent", "gateway": "vpnarr"}
+FULL = {
+    **CLIENT,
+    "egress": [{"service": "core/radarr", "ports": [7878]}],
+    "ingress": [{"from": {"namespace": "core"}, "ports": [8080]}],
+}
+ABSENT = {key: CLIENT[key] for key in ("kind", "namespace", "name")} | {"state": "absent"}
+OPEN = {**ABSENT, "detach_to": "open"}
+PLAIN = {
+    "kind": "StatefulSet",
+    "metadata": {"name": "qbittorrent", "namespace": "downloads"},
+    "spec": {
+        "replicas": 2,
+        "selector": {"matchLabels": {"app": "qbittorrent"}},
+        "template": {
+            "metadata": {"labels": {"app": "qbittorrent"}},
+            "spec": {"containers": [{"name": "app", "image": "example.org/app:5"}], "dnsPolicy": "ClusterFirst"},
+        },
+    },
+}
+SERVICE = {
+    "metadata": {"name": "radarr", "namespace": "core"},
+    "spec": {
+        "clusterIP": "10.96.3.4",
+        "selector": {"app": "radarr"},
+        "ports": [{"protocol": "TCP", "port": 7878, "targetPort": 7878}],
+    },
+}
+NETPOL = "/apis/networking.k8s.io/v1/namespaces/downloads/networkpolicies/bulkhead-vpn-client-qbittorrent"
+ADMISSION = (
+    "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies/bulkhead-vpn-client.downloads.qbittorrent"
+)
+WORKLOAD = "/apis/apps/v1/namespaces/downloads/statefulsets/qbittorrent"
+REGISTRY = "/api/v1/namespaces/vpn/configmaps/bulkhead-vpn-registry"
+GATEWAY_POLICY = "/apis/networking.k8s.io/v1/namespaces/vpn/networkpolicies/bulkhead-vpn-gateway-vpnarr"
+RESOLVER = "/api/v1/namespaces/vpn/configmaps/bulkhead-resolver-vpnarr"
+PODS = "/api/v1/namespaces/downloads/pods"
+_ITEM = re.compile(
+    r"(?P<root>/apis?(/[^/]+)?/v1)(/namespaces/(?P<ns>[^/]+))?/(?P<plural>[a-z]+)(/(?P<name>[^/]+))?(?P<log>/log)?$"
+)
+
+
+class Cluster:
+    """Objects by path; ``calls`` are all requests, ``writes`` those that changed something."""
+
+    def __init__(self) -> None:
+        self.objects: dict[str, Any] = {}
+        self.calls: list[Any] = []
+        self.writes: list[str] = []
+        self.target = Target("127.0.0.1:6443", "context lab")
+        self.tunnel = True
+        self.admitted_before_effective = 0
+        self.after_write: Any = None
+        self.answers: dict[str, Any] = {}
+        self._version = 100
+        self._lock = threading.Lock()
+
+    def put(self, path: str, one: Any) -> None:
+        self._version += 1
+        held = copy.deepcopy(dict(one))
+        metadata = held.setdefault("metadata", {})
+        before = self.objects.get(path, {})
+        metadata.setdefault("uid", before.get("metadata", {}).get("uid", f"uid-{self._version}"))
+        metadata["resourceVersion"] = str(self._version)
+        if "statefulsets" in path:
+            same = before.get("spec") == held["spec"]
+            metadata["generation"] = before.get("metadata", {}).get("generation", 0) + (not same)
+        self.objects[path] = held
+
+    def call(self, request: Any) -> Answer:
+        with self._lock:
+            self.calls.append(request)
+            key = f"{request.method} {request.path}"
+            if key in self.answers:
+                answer = self.answers[key]
+                return answer.pop(0) if isinstance(answer, list) and answer else answer
+            return self._answer(request)
+
+    def _answer(self, request: Any) -> Answer:
+        found = _ITEM.match(request.path)
+        assert found, request.path
+        if request.method == "GET":
+            return self._read(request, found)
+        if request.method == "POST":
+            assert found["plural"] == "pods" and request.query == {"dryRun": "All"}
+            return self._try_pod(request.body)
+        after = self._changed(request)
+        if isinstance(after, Answer):
+            return after
+        body = request.body if isinstance(request.body, dict) else {}
+        # With a body the real one does not look at the query of a DELETE.
+        dry = body.get("dryRun") == ["All"] if request.method == "DELETE" else request.query.get("dryRun") == "All"
+        if not dry:
+            self.writes.append(f"{request.method} {request.path}")
+            if after is None:
+                del self.objects[request.path]
+            else:
+                self.put(request.path, after)
+            if self.after_write:
+                self.after_write(self)
+        return Answer(200, self.objects.get(request.path, after) or {})
+
+    def _read(self, request: Any, found: Any) -> Answer:
+        if found["log"]:
+            return Answer(200, {"text": "no answer from the gateway yet\n"})
+        if found["name"]:
+            held = self.objects.get(request.path)
+            return Answer(200, copy.deepcopy(held)) if held else Answer(404, {"message": "not found"})
+        if found["plural"] == "pods":
+            self.control()
+        selector = request.query.get("labelSelector", "")
+        items = []
+        for path, one in sorted(self.objects.items()):
+            other = _ITEM.match(path)
+            if other["plural"] != found["plural"] or found["ns"] not in (None, other["ns"]):
+                continue
+            labels = one["metadata"].get("labels") or {}
+            key, dummy, value = selector.partition("=")
+            if not selector or (key in labels and value in ("", labels[key])):
+                items.append(copy.deepcopy(one))
+        return Answer(200, {"items": items})
+
+    def _changed(self, request: Any) -> Any:
+        held = copy.deepcopy(self.objects.get(request.path))
+        if request.method == "DELETE":
+            if held is None:
+                return Answer(404, {"message": "not found"})
+            if request.body["preconditions"]["uid"] != held["metadata"]["uid"]:
+                return Answer(409, {"message": "another uid"})
+            return None
+        if request.content_type == "application/json-patch+json":
+            try:
+                return _patch.apply_patch(held, request.body)
+            except _patch.PatchError:
+                return Answer(422, {"reason": "Invalid", "message": "the server rejected our request", "details": {}})
+        if request.content_type == "application/merge-patch+json":
+            if request.body["metadata"]["resourceVersion"] != held["metadata"]["resourceVersion"]:
+                return Answer(409, {"reason": "Conflict", "message": "modified"})
+            held["spec"]["replicas"] = request.body["spec"]["replicas"]
+            return held
+        assert request.content_type == "application/apply-patch+yaml"
+        body = copy.deepcopy(request.body)
+        before = (held or {}).get("metadata", {})
+        labels = {**(before.get("labels") or {}), **(body["metadata"].get("labels") or {})}
+        body["metadata"] = {**before, **body["metadata"], "labels": labels}
+        return body
+
+    def _try_pod(self, pod: Any) -> Answer:
+        for path, one in self.objects.items():
+            if "/validatingadmissionpolicies/" not in path:
+                continue
+            if _selector.matches(one["spec"]["matchConstraints"]["objectSelector"], pod["metadata"]["labels"]):
+                if self.admitted_before_effective:
+                    self.admitted_before_effective -= 1
+                    break
+                return Answer(403, {"message": f"ValidatingAdmissionPolicy '{one['metadata']['name']}' denied request"})
+        return Answer(201, pod)
+
+    def control(self) -> None:
+        """One round of the StatefulSet controller."""
+        held = self.objects.get(WORKLOAD)
+        if held is None:
+            return
+        revision = str(abs(hash(json.dumps(held["spec"]["template"], sort_keys=True))) % 10**8)
+        held["status"] = {"observedGeneration": held["metadata"]["generation"], "updateRevision": revision}
+        wanted = held["spec"]["replicas"]
+        for path in [path for path in self.objects if path.startswith(PODS)]:
+            if int(path.rpartition("-")[2]) >= wanted:
+                del self.objects[path]
+        for number in reversed(range(wanted)):
+            path = f"{PODS}/qbittorrent-{number}"
+            pod = self.objects.get(path)
+            if pod is not None and pod["metadata"]["labels"]["controller-revision-hash"] == revision:
+                continue
+            if pod is not None and not ready(pod):
+                return  # waits for it for ever
+            self.put(path, self._pod(held, number, revision))
+            return
+
+    def _pod(self, workload: Any, number: int, revision: str) -> Any:
+        template = copy.deepcopy(workload["spec"]["template"])
+        inits = template["spec"].get("initContainers") or []
+        status: dict[str, Any] = {"conditions": [{"type": "Ready", "status": "True"}]}
+        if inits and not self.tunnel:
+            done = {"name": inits[0]["name"], "state": {"terminated": {"exitCode": 0}}}
+            waiting = {"name": inits[1]["name"], "state": {"running": {}}, "started": False}
+            status = {"phase": "Pending", "initContainerStatuses": [done, waiting]}
+        return {
+            "metadata": {
+                "name": f"qbittorrent-{number}",
+                "namespace": "downloads",
+                "uid": f"pod-{number}-{revision}",
+                "labels": {**template["metadata"]["labels"], "controller-revision-hash": revision},
+                "annotations": template["metadata"].get("annotations") or {},
+                "ownerReferences": [{"kind": "StatefulSet", "name": "qbittorrent", "controller": True}],
+            },
+            "spec": template["spec"],
+            "status": status,
+        }
+
+    def settle(self) -> None:
+        for _round in range(10):
+            self.control()
+
+    def stored(self) -> dict[str, Any]:
+        """What people or we wrote, without pods and status."""
+        kept = {}
+        for path, one in self.objects.items():
+            if "/pods/" not in path:
+                parts = {key: value for key, value in one.items() if key not in ("metadata", "status")}
+                kept[path] = copy.deepcopy(parts)
+        return kept
+
+
+def ready(pod: Any) -> bool:
+    return any(one["status"] == "True" for one in pod["status"].get("conditions", []))
+
+
+@pytest.fixture
+def cluster() -> Cluster:
+    made = Cluster()
+    made.put(WORKLOAD, PLAIN)
+    made.put("/api/v1/namespaces/core/services/radarr", SERVICE)
+    registry = {"gateways": {"vpnarr": {"vni": 7001, "port": 14789, "network": "10.222.1.0/24", "clients": {}}}}
+    made.put(REGISTRY, _registry.config_map("vpn", registry))
+    manager = {"manager": "bulkhead.mesh/vpn", "operation": "Apply"}
+    labels = {"bulkhead.mesh/role": "gateway", "bulkhead.mesh/vpn-gateway": "vpnarr"}
+    policy = {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": {
+            "name": "bulkhead-vpn-gateway-vpnarr",
+            "namespace": "vpn",
+            "labels": {**labels, "set": "x"},
+            "managedFields": [{**manager, "fieldsV1": {"f:metadata": {"f:labels": {"f:set": {}}}, "f:spec": {}}}],
+        },
+        "spec": {
+            "podSelector": {"matchLabels": labels},
+            "policyTypes": ["Egress", "Ingress"],
+            "egress": [
+                {"to": [{"ipBlock": {"cidr": "198.51.100.2/32"}}], "ports": [{"protocol": "UDP", "port": 51820}]}
+            ],
+        },
+    }
+    made.put(GATEWAY_POLICY, policy)
+    resolver = {"kind": "ConfigMap", "metadata": {"name": "bulkhead-resolver-vpnarr", "namespace": "vpn"}}
+    made.put(RESOLVER, {**resolver, "data": {"Corefile": ".:53 {\n    forward . 10.64.0.1 {\n"}})
+    made.settle()
+    return made
+
+
+@pytest.fixture
+def run(monkeypatch: Any, capsys: Any, cluster: Cluster) -> Any:
+    """Run the module against the cluster; a wait is ten looks and no sleep."""
+
+    def wait(look: Any, timeout: Any, sleep: Any) -> Any:
+        for _look in range(10):
+            done, evidence = look()
+            if done:
+                break
+        return done, evidence
+
+    monkeypatch.setattr(_run, "wait_until", wait)
+    monkeypatch.setattr(_client, "Client", lambda params: cluster)
+
+    def go(*clients: Any, stop: Any = None, **params: Any) -> Any:
+        monkeypatch.delenv(vpn_client.STOP_AFTER, raising=False)
+        if stop:
+            monkeypatch.setenv(vpn_client.STOP_AFTER, stop)
+        cluster.writes.clear()
+        cluster.calls.clear()
+        arguments = {"clients": list(clients), "gateways": [GATEWAY], "wait_timeout": 9, **params}
+        arguments["cluster_networks"] = {"pods": ["10.244.0.0/16"], "services": ["10.96.0.0/16"]}
+        with patch_module_args(arguments), pytest.raises(SystemExit):
+            vpn_client.main()
+        return json.loads(capsys.readouterr().out)
+
+    return go
+
+
+def attached(cluster: Cluster) -> bool:
+    inits = cluster.objects[WORKLOAD]["spec"]["template"]["spec"].get("initContainers") or [{}]
+    return inits[0].get("name") == "bulkhead-guard"
+
+
+def test_writes_of_an_attach_are_in_order(run: Any, cluster: Cluster) -> None:
+    result = run(FULL)
+    assert result["changed"] is True and "failed" not in result
+    assert [re.sub(r"bulkhead-agent-\w+", "bulkhead-agent", write) for write in cluster.writes] == [
+        f"PATCH {NETPOL}",
+        f"PATCH {ADMISSION}",
+        "PATCH /apis/admissionregistration.k8s.io/v1/validatingadmissionpolicybindings/"
+        "bulkhead-vpn-client.downloads.qbittorrent",
+        f"PATCH {REGISTRY}",
+        f"PATCH {GATEWAY_POLICY}",
+        f"PATCH {RESOLVER}",
+        "PATCH /api/v1/namespaces/downloads/configmaps/bulkhead-agent",
+        "PATCH /apis/rbac.authorization.k8s.io/v1/namespaces/downloads/roles/bulkhead-endpoints-vpn",
+        "PATCH /apis/rbac.authorization.k8s.io/v1/namespaces/downloads/rolebindings/bulkhead-endpoints-vpn",
+        f"PATCH {WORKLOAD}",
+    ]
+    calls = [f"{call.method} {call.path}" for call in cluster.calls]
+    assert calls.index(f"GET {NETPOL}") > calls.index(f"PATCH {NETPOL}"), "the policy is read back"
+    assert calls.index(f"POST {PODS}") < calls.index(f"PATCH {WORKLOAD}"), "admission is tried before the template"
+    (client,) = result["clients"]
+    assert client["state"] == "attached" and client["action"] == "attach"
+    assert client["inner_addresses"] == ["10.222.1.2", "10.222.1.3"]
+    assert [(pod["name"], pod["ready"], pod["inner_address"]) for pod in client["pods"]] == [
+        ("qbittorrent-0", True, "10.222.1.2"),
+        ("qbittorrent-1", True, "10.222.1.3"),
+    ]
+    assert [one["step"] for one in result["plan"]][0] == "attach.policy"
+
+
+def test_the_template_is_patched_with_a_tested_version(run: Any, cluster: Cluster) -> None:
+    version = cluster.objects[WORKLOAD]["metadata"]["resourceVersion"]
+    run(FULL)
+    (patch,) = [call for call in cluster.calls if call.method == "PATCH" and call.path == WORKLOAD]
+    assert patch.content_type == "application/json-patch+json"
+    assert patch.body[0] == {"op": "test", "path": "/metadata/resourceVersion", "value": version}
+
+
+def test_what_the_gateway_has_to_know(run: Any, cluster: Cluster) -> None:
+    run(FULL)
+    registry = json.loads(cluster.objects[REGISTRY]["data"]["registry.json"])
+    client = registry["gateways"]["vpnarr"]["clients"]["downloads.qbittorrent"]
+    assert client["services"] == {"radarr.core": "10.96.3.4"}
+    assert client["selector"] == {"matchLabels": {"app": "qbittorrent"}}
+    egress = cluster.objects[GATEWAY_POLICY]["spec"]["egress"]
+    assert [peer for rule in egress for peer in rule["to"] if "ipBlock" in peer] == [
+        {"ipBlock": {"cidr": "198.51.100.2/32"}}
+    ], "where the tunnel goes stays"
+    assert [peer["podSelector"] for rule in egress for peer in rule["to"] if "podSelector" in peer] == [
+        {"matchLabels": {"app": "qbittorrent"}}
+    ]
+    assert "10.96.3.4" in cluster.objects[RESOLVER]["data"]["Corefile"]
+    assert "forward . 10.64.0.1 {" in cluster.objects[RESOLVER]["data"]["Corefile"]
+    (apply,) = [call for call in cluster.calls if call.method == "PATCH" and call.path == GATEWAY_POLICY]
+    assert apply.query["fieldManager"] == "bulkhead.mesh/vpn", "or the gateway's next run would find it changed"
+    assert apply.body["metadata"]["labels"] == {"set": "x"}, "what that manager applied stays applied"
+
+
+@pytest.mark.parametrize("again", [FULL, {**FULL, "egress": list(FULL["egress"])}])
+def test_second_run_writes_nothing(run: Any, cluster: Cluster, again: Any) -> None:
+    run(FULL)
+    result = run(again)
+    assert result["changed"] is False
+    assert cluster.writes == [] and {call.method for call in cluster.calls} == {"GET"}
+    assert result["clients"][0]["action"] == "none" and result["clients"][0]["steps"] == []
+    assert result["plan"] == []
+
+
+@pytest.mark.parametrize("clients", [[FULL], [ABSENT], [OPEN]])
+def test_check_mode_writes_nothing_and_predicts(run: Any, cluster: Cluster, clients: Any) -> None:
+    if clients != [FULL]:
+        run(FULL)
+    before = cluster.stored()
+    predicted = run(*clients, _ansible_check_mode=True, _ansible_diff=True)
+    assert cluster.writes == [] and cluster.stored() == before
+    assert predicted["changed"] is True and predicted["diff"]
+    real = run(*clients)
+    assert [one["steps"] for one in predicted["clients"]] == [one["steps"] for one in real["clients"]]
+    assert predicted["clients"][0]["state"] == real["clients"][0]["state"]
+    assert predicted["plan"] == real["plan"]
+
+
+def test_check_mode_predicts_a_gateway_that_is_not_there(run: Any, cluster: Cluster) -> None:
+    for path in (REGISTRY, GATEWAY_POLICY, RESOLVER):
+        del cluster.objects[path]
+    result = run(FULL, _ansible_check_mode=True)
+    assert result["changed"] is True and result["clients"][0]["inner_addresses"] == ["10.222.1.2", "10.222.1.3"]
+    assert cluster.writes == []
+    refused = run(FULL)
+    assert cluster.writes == []
+    assert refused["msg"] == (
+        "VPN gateway vpn/vpnarr: ConfigMap vpn/bulkhead-vpn-registry is not given: the gateway has not been set up; "
+        "run bulkhead.mesh.vpn_gateway for it first, as site.yml does."
+    )
+
+
+def test_diff_shows_template_policy_and_registration(run: Any) -> None:
+    result = run(FULL, _ansible_check_mode=True, _ansible_diff=True)
+    assert [one["before_header"] for one in result["diff"]] == [
+        "StatefulSet downloads/qbittorrent",
+        "NetworkPolicy downloads/bulkhead-vpn-client-qbittorrent",
+        "registrations at the gateways of vpn",
+    ]
+    template = result["diff"][0]
+    assert "bulkhead-guard" in template["after"] and "bulkhead-guard" not in template["before"]
+
+
+# --- runs that end in the middle ---------------------------------------------------------------------------------------
+
+
+def never_open(cluster: Cluster) -> None:
+    """After each write: an attached template has policy and admission; without a policy it is not attached."""
+    if attached(cluster):
+        assert NETPOL in cluster.objects and ADMISSION in cluster.objects
+
+
+def never_open_when_stopping(cluster: Cluster) -> None:
+    never_open(cluster)
+    if not attached(cluster):
+        assert cluster.objects[WORKLOAD]["spec"]["replicas"] == 0
+
+
+@pytest.mark.parametrize("step", _flow.ATTACH)
+def test_attach_stopped_after_each_step_completes(run: Any, cluster: Cluster, step: str) -> None:
+    cluster.after_write = never_open
+    image = {}
+    if step == "attach.narrow":
+        run(FULL)
+        image = {"agent_image": "example.org/agent:2"}
+    stopped = run(FULL, stop=step, **image)
+    assert stopped["failed"] is True and stopped["clients"][0]["steps"][-1] == step
+    assert stopped["msg"] == f"Stopped after {step}, as the test asked."
+    completed = run(FULL, **image)
+    assert "failed" not in completed and completed["clients"][0]["state"] == "attached"
+    assert run(FULL, **image)["changed"] is False
+
+
+@pytest.mark.parametrize(
+    ("client", "step"),
+    [(ABSENT, step) for step in _flow.DETACH if step != "detach.rollout"]
+    + [(OPEN, step) for step in _flow.DETACH if step not in ("detach.scale", "detach.stopped")],
+)
+def test_detach_stopped_after_each_step_completes(run: Any, cluster: Cluster, client: Any, step: str) -> None:
+    before = cluster.stored()
+    run(FULL)
+    cluster.after_write = never_open_when_stopping if client is ABSENT else never_open
+    stopped = run(client, stop=step)
+    assert stopped["failed"] is True and stopped["clients"][0]["steps"][-1] == step
+    completed = run(client)
+    assert "failed" not in completed
+    assert completed["clients"][0]["state"] == ("stopped" if client is ABSENT else "open")
+    cluster.after_write = None
+    assert run(client)["changed"] is False
+    cluster.objects[WORKLOAD]["spec"]["replicas"] = 2
+    after = cluster.stored()
+    for changed in (REGISTRY, RESOLVER):
+        before.pop(changed), after.pop(changed)
+    assert after == before
+
+
+def test_detaching_removes_the_policy_last(run: Any, cluster: Cluster) -> None:
+    run(FULL)
+    run(ABSENT)
+    assert cluster.writes[0] == f"PATCH {WORKLOAD}" and cluster.writes[-1] == f"DELETE {NETPOL}"
+    assert cluster.writes.index(f"PATCH {REGISTRY}") < cluster.writes.index(f"DELETE {ADMISSION}")
+
+
+def test_what_other_clients_of_the_namespace_share_stays(run: Any, cluster: Cluster) -> None:
+    run(FULL)
+    other = copy.deepcopy(cluster.objects[WORKLOAD])
+    other["metadata"].update(name="sabnzbd", labels={})
+    other["spec"]["selector"] = {"matchLabels": {"app": "sabnzbd"}}
+    other["spec"]["template"]["metadata"]["labels"]["app"] = "sabnzbd"
+    cluster.put(WORKLOAD.replace("qbittorrent", "sabnzbd"), other)
+    result = run(OPEN)
+    assert "detach.access" not in result["clients"][0]["steps"] and "detach.agent" not in result["clients"][0]["steps"]
+
+
+# --- what goes wrong ----------------------------------------------------------------------------------------------------
+
+
+def test_template_waits_until_admission_is_effective(run: Any, cluster: Cluster) -> None:
+    cluster.admitted_before_effective = 3
+    assert run(FULL)["clients"][0]["state"] == "attached"
+    assert len([call for call in cluster.calls if call.method == "POST"]) == 4
+
+
+def test_admission_that_never_gets_effective_stops_before_the_template(run: Any, cluster: Cluster) -> None:
+    cluster.admitted_before_effective = 1000
+    result = run(FULL)
+    assert not attached(cluster) and f"PATCH {REGISTRY}" not in cluster.writes
+    assert result["msg"] == (
+        "The API server does not refuse unguarded pods of StatefulSet downloads/qbittorrent after 30 s (it would be "
+        "created): look at the ValidatingAdmissionPolicy and its binding, then run it again; no pod was changed."
+    )
+
+
+def test_a_refusal_for_another_reason_proves_nothing(run: Any, cluster: Cluster) -> None:
+    cluster.answers[f"POST {PODS}"] = Answer(403, {"message": "exceeded quota"})
+    assert run(FULL)["failure"]["reason"] == "NotEffective"
+    assert not attached(cluster)
+
+
+def test_policy_that_reads_back_otherwise_stops_before_the_template(run: Any, cluster: Cluster) -> None:
+    def widen(one: Cluster) -> None:
+        if one.writes[-1] == f"PATCH {NETPOL}":
+            one.objects[NETPOL]["spec"]["egress"].append({})
+
+    cluster.after_write = widen
+    result = run(FULL)
+    assert result["failure"]["reason"] == "ReadBack" and cluster.writes == [f"PATCH {NETPOL}"]
+
+
+def test_old_pods_that_are_not_ready_are_replaced(run: Any, cluster: Cluster) -> None:
+    for number in (0, 1):
+        cluster.objects[f"{PODS}/qbittorrent-{number}"]["status"] = {"phase": "Pending"}
+    result = run(FULL)
+    assert result["clients"][0]["state"] == "attached"
+    assert [write for write in cluster.writes if write.startswith(f"DELETE {PODS}")] == [
+        f"DELETE {PODS}/qbittorrent-0",
+        f"DELETE {PODS}/qbittorrent-1",
+    ]
+
+
+def test_tunnel_that_is_down_is_told_and_leaves_it_sealed(run: Any, cluster: Cluster) -> None:
+    cluster.tunnel = False
+    cluster.objects[WORKLOAD]["spec"]["replicas"] = 1
+    result = run(FULL)
+    assert result["failed"] is True and result["changed"] is True
+    assert result["clients"][0]["state"] == "sealed"
+    assert result["msg"] == (
+        "StatefulSet downloads/qbittorrent is not ready after 9 s: 0 of 1 pods of StatefulSet downloads/qbittorrent are "
+        "ready; pod qbittorrent-0, container bulkhead-overlay: not started by its start-up probe; its last line is: "
+        "no answer from the gateway yet; the gateway's address on it is not written yet. Pods with the guard stay "
+        "sealed until the tunnel carries traffic, and then start by themselves. Look at: kubectl -n downloads logs "
+        "qbittorrent-0 -c bulkhead-overlay, kubectl -n vpn get pods -l bulkhead.mesh/vpn-gateway=vpnarr."
+    )
+    again = run(FULL)
+    assert again["failed"] is True and again["changed"] is False and cluster.writes == []
+
+
+def test_one_client_that_hangs_does_not_hold_up_a_detach(run: Any, cluster: Cluster) -> None:
+    run(FULL)
+    cluster.objects[f"{PODS}/qbittorrent-1"]["metadata"]["finalizers"] = ["x"]
+    cluster.control = lambda: None  # its pods never go
+    result = run(ABSENT)
+    assert result["failure"]["reason"] == "NotStopped" and attached(cluster)
+    assert cluster.writes == [f"PATCH {WORKLOAD}"], "scaled, and nothing that protects was taken away"
+
+
+def test_status_that_changes_during_the_run_is_no_conflict(run: Any, cluster: Cluster) -> None:
+    def touch(one: Cluster) -> None:
+        if one.writes[-1].endswith("bulkhead-endpoints-vpn"):
+            one.put(WORKLOAD, one.objects[WORKLOAD])
+
+    cluster.after_write = touch
+    assert run(FULL)["clients"][0]["state"] == "attached"
+
+
+def test_spec_that_changes_during_the_run_is_one(run: Any, cluster: Cluster) -> None:
+    def edit(one: Cluster) -> None:
+        if one.writes[-1].endswith("bulkhead-endpoints-vpn"):
+            edited = copy.deepcopy(one.objects[WORKLOAD])
+            edited["spec"]["template"]["spec"]["containers"][0]["image"] = "example.org/other:1"
+            one.put(WORKLOAD, edited)
+
+    cluster.after_write = edit
+    result = run(FULL)
+    assert (
+        result["msg"] == "StatefulSet downloads/qbittorrent was changed by somebody else during this run: run it again."
+    )
+    assert not attached(cluster)
+
+
+def test_field_of_somebody_else_is_named(run: Any, cluster: Cluster) -> None:
+    cause = {"field": ".spec.egress", "message": 'conflict with "argocd"'}
+    cluster.answers[f"PATCH {NETPOL}"] = Answer(409, {"message": "1 conflict", "details": {"causes": [cause]}})
+    result = run(FULL)
+    assert cluster.writes == []
+    assert result["msg"] == (
+        "NetworkPolicy downloads/bulkhead-vpn-client-qbittorrent has fields that somebody else owns: .spec.egress "
+        '(conflict with "argocd"): stop that from writing them, or take them over with force_conflicts.'
+    )
+
+
+def test_all_problems_at_once_and_nothing_written(run: Any, cluster: Cluster) -> None:
+    cluster.objects[WORKLOAD]["spec"]["template"]["spec"]["hostNetwork"] = True
+    result = run(
+        {**FULL, "egress": [{"service": "core/nothing", "ports": [1]}]},
+        {**CLIENT, "kind": "Deployment", "name": "none"},
+    )
+    assert cluster.writes == [] and result["failure"]["reason"] == "Refused"
+    assert [(one["object"], one["path"]) for one in result["problems"]] == [
+        ("StatefulSet downloads/qbittorrent", "spec.template.spec.hostNetwork"),
+        ("StatefulSet downloads/qbittorrent", "egress[0].service"),
+        ("Deployment downloads/none", "name"),
+    ]
+    assert result["msg"].count("\n") == 2
+
+
+@pytest.mark.parametrize("clients", [["x"], [{"kind": "DaemonSet"}]])
+def test_bad_list_asks_the_cluster_nothing(run: Any, cluster: Cluster, clients: Any) -> None:
+    result = run(*clients)
+    assert result["failure"]["reason"] == "Refused" and cluster.calls == []
+
+
+def test_tampered_workload_is_not_detached(run: Any, cluster: Cluster) -> None:
+    run(FULL)
+    guard = cluster.objects[WORKLOAD]["spec"]["template"]["spec"]["initContainers"][0]
+    guard["image"] = "example.org/evil:1"
+    result = run(ABSENT)
+    assert cluster.writes == [] and "somebody changed it after it was attached" in result["msg"]
+    run(FULL)
+    assert "evil" not in json.dumps(cluster.objects[ADMISSION]), "an edited guard is never accepted"
+
+
+def test_client_that_left_the_list_is_an_orphan_and_stays(run: Any, cluster: Cluster) -> None:
+    run(FULL)
+    before = cluster.stored()
+    result = run()
+    assert result["changed"] is False and cluster.stored() == before
+    assert [(one["kind"], one["name"], one["client"]) for one in result["orphans"]] == [
+        ("StatefulSet", "qbittorrent", "downloads.qbittorrent"),
+        ("NetworkPolicy", "bulkhead-vpn-client-qbittorrent", "downloads.qbittorrent"),
+        ("ValidatingAdmissionPolicy", "bulkhead-vpn-client.downloads.qbittorrent", "downloads.qbittorrent"),
+        ("ConfigMap", "bulkhead-vpn-registry", "downloads.qbittorrent"),
+    ]
+
+
+def test_both_guards_are_accepted_until_all_pods_have_the_new_one(run: Any, cluster: Cluster) -> None:
+    run(FULL)
+    seen = []
+    cluster.after_write = lambda one: seen.append(json.dumps(one.objects[ADMISSION]).count("netshoot"))
+    result = run(FULL, agent_image="example.org/agent:2")
+    assert result["clients"][0]["action"] == "update"
+    assert seen[0] == 1 and seen[-1] == 0
+    assert cluster.writes[-2] == f"PATCH {ADMISSION}"
+
+
+def test_one_list_for_each_kind(run: Any, cluster: Cluster) -> None:
+    run(FULL)
+    run(FULL)
+    paths = [call.path for call in cluster.calls]
+    assert len(paths) == len(set(paths)) and len(paths) <= 20

@@ -1,0 +1,349 @@
+# Copyright (c) bulkhead.mesh contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any
+
+import pytest
+
+pytest.importorskip("kubernetes")
+
+from ansible.module_utils.testing import patch_module_args
+
+from ansible_collections.bulkhead.mesh.plugins.module_utils import _vpn_gateway
+from ansible_collections.bulkhead.mesh.plugins.module_utils._egress import _registry
+from ansible_collections.bulkhead.mesh.plugins.module_utils._kube import _client, _gateway_ready
+from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._config import Target
+from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._types import Answer
+from ansible_collections.bulkhead.mesh.plugins.modules import vpn_gateway
+
+PRIVATE, PUBLIC = (base64.b64encode(letter * 32).decode() for letter in (b"p", b"q"))
+TEXT = f"""[Interface]
+PrivateKey = {PRIVATE}
+Address = 10.66.0.2/32
+DNS = 10.66.0.1
+[Peer]
+PublicKey = {PUBLIC}
+AllowedIPs = 0.0.0.0/0
+Endpoint = 198.51.100.2:51820
+"""
+ARR = {"name": "vpnarr", "namespace": "vpn", "config_secret": "mullvad"}
+IMAGES = {"engine": "engine:1"}
+REGISTRY = "/api/v1/namespaces/vpn/configmaps/bulkhead-vpn-registry"
+STATEFUL_SET = "/apis/apps/v1/namespaces/vpn/statefulsets/vpnarr"
+SETS = [("bulkhead-vpn", "kube-system"), ("bulkhead-vpn-namespace", "vpn"), ("bulkhead-vpn-gateway-vpnarr", "vpn")]
+POD: dict[str, Any] = {
+    "metadata": {
+        "name": "vpnarr-0",
+        "namespace": "vpn",
+        "labels": {"controller-revision-hash": "r1"},
+        "ownerReferences": [{"kind": "StatefulSet", "name": "vpnarr", "controller": True}],
+    },
+    "spec": {"initContainers": [], "containers": [{"name": "engine"}, {"name": "bulkhead-gateway"}]},
+}
+
+
+def pod(ready: bool, **states: Any) -> dict[str, Any]:
+    """The gateway's pod; ``states`` are container statuses by name with _ for -."""
+    statuses = [{"name": name.replace("_", "-"), **state} for name, state in states.items()]
+    conditions = [{"type": "Ready", "status": str(ready)}]
+    return {**POD, "status": {"phase": "Running", "conditions": conditions, "containerStatuses": statuses}}
+
+
+READY = pod(True)
+SILENT = pod(False, engine={"state": {"running": {}}, "ready": True}, bulkhead_gateway={"state": {"running": {}}})
+
+
+class Cluster:
+    """Objects by path, lists by path, and everything that was asked; ``denied`` are paths that answer 403."""
+
+    def __init__(self, secret: Any = TEXT, registry: Any = None, found: Any = READY, log: Any = None) -> None:
+        self.target = Target("127.0.0.1:6443", "context lab")
+        self.objects: dict[str, Any] = {"/api/v1/namespaces/vpn": {}}
+        if secret is not None:
+            data = {"wg0.conf": base64.b64encode(secret.encode()).decode()}
+            metadata = {"uid": "u", "resourceVersion": "5"}
+            self.objects["/api/v1/namespaces/vpn/secrets/mullvad"] = {"metadata": metadata, "data": data}
+        if registry is not None:
+            self.hold(registry)
+        self.pods, self.log = [found], log or {"event": "tunnel_up"}
+        self.writes: list[tuple[str, str, Any]] = []
+        self.sets: list[tuple[tuple[str, str], list[str]]] = []
+        self.denied: set[str] = set()
+        self.asked: list[str] = []
+        self.warnings: list[str] = []
+
+    def hold(self, registry: Any) -> None:
+        held = _registry.config_map("vpn", registry)
+        held["metadata"]["resourceVersion"] = "7"
+        self.objects[REGISTRY] = held
+
+    def started(self) -> None:
+        metadata = {"name": "vpnarr", "namespace": "vpn", "generation": 1}
+        status = {"observedGeneration": 1, "updateRevision": "r1"}
+        self.objects[STATEFUL_SET] = {"metadata": metadata, "spec": {"replicas": 1}, "status": status}
+
+    def call(self, request: Any) -> Answer:
+        self.asked.append(f"{request.method} {request.path}")
+        if request.path in self.denied:
+            return Answer(403, {"reason": "Forbidden", "message": "no"})
+        if request.method != "GET":
+            assert not request.query.get("dryRun") or request.query["dryRun"] == "All"
+            dry = "dryRun" in request.query
+            self.writes.append((f"{'dry ' if dry else ''}{request.method}", request.path, request.body))
+            if request.method == "POST" and not dry:
+                self.objects[f"{request.path}/{request.body['metadata']['name']}"] = request.body
+            return Answer(200, {})
+        if request.path == "/api/v1/configmaps":
+            assert request.query["labelSelector"] == "bulkhead.mesh/role=vpn-registry"
+            return Answer(200, {"items": [self.objects[REGISTRY]] if REGISTRY in self.objects else []})
+        if request.path.endswith("/pods"):
+            return Answer(200, {"items": self.pods})
+        if request.path.endswith("/events"):
+            events = [{"involvedObject": {"name": "vpnarr"}, "message": "pods vpnarr-0 is forbidden", "metadata": {}}]
+            return Answer(200, {"items": events})
+        if request.path.endswith("/log"):
+            return Answer(200, self.log)
+        found = self.objects.get(request.path)
+        return Answer(404, {"message": "not found"}) if found is None else Answer(200, found)
+
+
+@pytest.fixture
+def run(monkeypatch: Any, capsys: Any) -> Any:
+    """Run the module on a fake cluster; sets are only recorded. Answers result and everything that was printed."""
+
+    def go(cluster: Cluster, changed: bool = True, **params: Any) -> Any:
+        def apply(self: Any, owner: Any, objects: Any) -> None:
+            cluster.sets.append((owner, [f"{one['kind']} {one['metadata']['name']}" for one in objects]))
+            self.changed = self.changed or changed
+            if not self.check and any(one["kind"] == "StatefulSet" for one in objects):
+                cluster.started()
+
+        monkeypatch.setattr(_client, "Client", lambda given: cluster)
+        # Where Ansible puts warnings depends on what else the process has imported.
+        monkeypatch.setattr(vpn_gateway.AnsibleModule, "warn", lambda self, text: cluster.warnings.append(text))
+        monkeypatch.setattr(_vpn_gateway.Run, "apply_objects", apply)
+        params = {"gateways": [ARR], "images": IMAGES, "wait_timeout": 0, **params}
+        with patch_module_args(params), pytest.raises(SystemExit):
+            vpn_gateway.main()
+        out = capsys.readouterr()
+        return json.loads(out.out), out.out + out.err
+
+    return go
+
+
+def registered(clients: Any = None) -> dict[str, Any]:
+    link = {"vni": 7001, "port": 14789, "network": "10.222.1.0/24", "clients": clients or {}}
+    return {"gateways": {"vpnarr": link}}
+
+
+QBIT = {"downloads.qbit": {"namespace": "downloads", "first_index": 2, "size": 1}}
+
+
+def test_a_gateway_is_set_up_in_the_order_that_protects(run: Any) -> None:
+    cluster = Cluster()
+    result, printed = run(cluster)
+    assert "failed" not in result, result
+    assert [owner for owner, _ in cluster.sets] == SETS
+    assert cluster.sets[2][1][-1] == "StatefulSet vpnarr"
+    writes = [(method, path) for method, path, _ in cluster.writes]
+    assert writes == [
+        ("POST", "/api/v1/namespaces/vpn/configmaps"),
+        ("POST", "/api/v1/namespaces/vpn/configmaps"),
+    ]
+    assert json.loads(cluster.writes[0][2]["data"]["registry.json"]) == registered()
+    assert cluster.writes[1][2]["immutable"] is True
+    assert (result["changed"], result["orphans"]) == (True, [])
+    assert result["gateways"] == [
+        {
+            "name": "vpnarr",
+            "namespace": "vpn",
+            "vni": 7001,
+            "port": 14789,
+            "network": "10.222.1.0/24",
+            "endpoint": "198.51.100.2:51820",
+            "clients": [],
+        }
+    ]
+
+
+def test_second_run_writes_nothing(run: Any) -> None:
+    cluster = Cluster()
+    run(cluster)
+    cluster.hold(registered())
+    cluster.writes.clear()
+    result, _ = run(cluster, changed=False)
+    assert (result["changed"], cluster.writes) == (False, [])
+
+
+def test_no_key_is_ever_shown(run: Any) -> None:
+    for cluster in (
+        Cluster(),
+        Cluster(found=SILENT, log={"event": "engine_failed", "detail": f"key {PRIVATE} is bad"}),
+    ):
+        result, printed = run(cluster, _ansible_diff=True, _ansible_verbosity=4)
+        assert PRIVATE not in printed and base64.b64encode(TEXT.encode()).decode() not in printed
+
+
+def test_check_mode_only_tries(run: Any) -> None:
+    cluster = Cluster()
+    result, _ = run(cluster, _ansible_check_mode=True, _ansible_diff=True)
+    assert result["changed"] is True
+    assert {method for method, _, _ in cluster.writes} == {"dry POST"}
+    assert not any("/pods" in one for one in cluster.asked)  # nothing to wait for
+    assert result["diff"][0]["after_header"] == "ConfigMap vpn/bulkhead-vpn-registry"
+
+
+def test_missing_secret(run: Any) -> None:
+    result, _ = run(cluster := Cluster(secret=None))
+    assert result["msg"] == (
+        'VPN gateway vpn/vpnarr: config_secret is "vpn/mullvad": there is no such Secret; '
+        "create it from the provider's file under the key wg0.conf, or correct the name."
+    )
+    assert (result["changed"], cluster.writes, cluster.sets) == (False, [], [])
+    result, _ = run(cluster := Cluster(secret=None), _ansible_check_mode=True)
+    assert result["changed"] is True and "there is no such Secret" in cluster.warnings[0]
+    assert result["gateways"][0]["endpoint"] is None
+    assert [owner for owner, _ in cluster.sets] == SETS[:1]
+
+
+def test_missing_namespace(run: Any) -> None:
+    cluster = Cluster(secret=None)
+    del cluster.objects["/api/v1/namespaces/vpn"]
+    result, _ = run(cluster)
+    assert "there is no such namespace" in result["msg"] and cluster.writes == []
+    result, _ = run(cluster, _ansible_check_mode=True)
+    assert "failed" not in result and result["changed"] is True
+
+
+def test_all_that_is_wrong_is_named_at_once(run: Any) -> None:
+    cluster = Cluster()
+    gateways = [{**ARR, "vni": 0}, {"name": "Bad", "namespace": "vpn", "config_secret": "a"}]
+    result, _ = run(cluster, gateways=gateways)
+    assert [one["path"] for one in result["problems"]] == [
+        "bulkhead_vpn_gateways[0].vni",
+        "bulkhead_vpn_gateways[1].name",
+    ]
+    assert cluster.asked == []
+    options = {"dns": ["one"], "cluster_networks": {"pods": ["x"]}, "images": {}}
+    result, _ = run(cluster, **options)
+    assert [one["object"] for one in result["problems"]] == ["dns", "cluster_networks", "images"]
+    assert cluster.asked == []
+
+
+def test_bad_configuration(run: Any) -> None:
+    cluster = Cluster(secret=TEXT.replace(PRIVATE, "nonsense"))
+    result, _ = run(cluster)
+    assert "PrivateKey of the WireGuard configuration is not a key" in result["msg"] and "nonsense" not in result["msg"]
+    assert cluster.writes == [] and cluster.sets == []
+
+
+def test_removal(run: Any) -> None:
+    cluster = Cluster(registry=registered())
+    result, _ = run(cluster, gateways=[{"name": "vpnarr", "namespace": "vpn", "state": "absent"}], images={})
+    assert "failed" not in result
+    assert cluster.sets == [(SETS[2], []), (SETS[1], []), (SETS[0], [])]
+    assert [(method, path) for method, path, _ in cluster.writes] == [("DELETE", REGISTRY)]
+
+
+def test_removal_leaves_what_others_need(run: Any) -> None:
+    registry = registered()
+    registry["gateways"]["stays"] = {**registry["gateways"]["vpnarr"], "vni": 7002, "network": "10.222.2.0/24"}
+    cluster = Cluster(registry=registry)
+    result, _ = run(cluster, gateways=[{"name": "vpnarr", "namespace": "vpn", "state": "absent"}], images={})
+    assert [(owner, bool(objects)) for owner, objects in cluster.sets] == [(SETS[0], True), (SETS[2], False)]
+    method, path, body = cluster.writes[0]
+    assert (method, path, len(cluster.writes)) == ("PATCH", REGISTRY, 1)
+    assert body[0] == {"op": "test", "path": "/metadata/resourceVersion", "value": "7"}
+    assert list(json.loads(body[1]["value"]["registry.json"])["gateways"]) == ["stays"]
+    assert result["orphans"] == [{"name": "stays", "namespace": "vpn"}]
+
+
+def test_removal_with_clients_is_refused(run: Any) -> None:
+    cluster = Cluster(registry=registered(QBIT))
+    result, _ = run(cluster, gateways=[{"name": "vpnarr", "namespace": "vpn", "state": "absent"}], images={})
+    assert "clients are behind it: downloads.qbit" in result["msg"]
+    assert cluster.writes == [] and cluster.sets == []
+
+
+def test_clients_stay_registered(run: Any) -> None:
+    cluster = Cluster(registry=registered(QBIT))
+    result, _ = run(cluster)
+    assert result["gateways"][0]["clients"] == ["downloads.qbit"]
+    assert [path for method, path, _ in cluster.writes if method == "PATCH"] == []
+
+
+def test_damaged_registry_stops_everything(run: Any) -> None:
+    cluster = Cluster(registry=registered(QBIT))
+    cluster.objects[REGISTRY]["data"]["registry.json"] = "{"
+    result, _ = run(cluster)
+    assert "it is not a registry" in result["msg"] and cluster.writes == [] and cluster.sets == []
+
+
+def test_forbidden_secret_is_no_missing_secret(run: Any) -> None:
+    cluster = Cluster()
+    cluster.denied.add("/api/v1/namespaces/vpn/secrets/mullvad")
+    result, _ = run(cluster, _ansible_check_mode=True)
+    assert result["failure"]["code"] == 403 and "get secrets mullvad in vpn" in result["msg"]
+    assert cluster.writes == []
+
+
+@pytest.mark.parametrize(
+    ("found", "log", "words"),
+    [
+        (
+            SILENT,
+            {"event": "tunnel_up"},
+            "its tunnel has no handshake: nothing came back from the VPN server 198.51.100.2:51820; "
+            "check the keys in Secret vpn/mullvad, and whether the server can be reached from the node.",
+        ),
+        (SILENT, {"event": "engine_failed", "detail": "wg failed."}, "its engine says: wg failed."),
+        (
+            pod(False, engine={"state": {"waiting": {"reason": "ImagePullBackOff"}}}),
+            None,
+            "its container engine is waiting: ImagePullBackOff.",
+        ),
+    ],
+    ids=["wrong key", "engine", "image"],
+)
+def test_not_ready_says_why(run: Any, found: Any, log: Any, words: str) -> None:
+    result, _ = run(Cluster(found=found, log=log))
+    assert result["failed"] is True and result["changed"] is True
+    assert result["msg"] == f"VPN gateway vpn/vpnarr is not ready after 0 s: {words}"
+    assert result["failure"]["reason"] == "NotReady"
+
+
+def test_pod_that_was_refused() -> None:
+    cluster = Cluster()
+    cluster.started()
+    cluster.pods = []
+    done, why, stale = _gateway_ready.look(cluster, "vpn", "vpnarr", "server", "vpn/mullvad")
+    assert not done and "pods vpnarr-0 is forbidden" in why and stale == []
+
+
+def test_a_pod_of_an_older_template_that_is_not_ready_is_replaced(run: Any) -> None:
+    old = json.loads(json.dumps(SILENT))
+    old["metadata"]["labels"]["controller-revision-hash"] = "r0"
+    old["metadata"]["uid"] = "uid-old"
+    cluster = Cluster(found=old)
+    run(cluster)
+    deletes = [(path, body["preconditions"]) for method, path, body in cluster.writes if method == "DELETE"]
+    assert deletes == [("/api/v1/namespaces/vpn/pods/vpnarr-0", {"uid": "uid-old"})]
+    cluster = Cluster(found={**old, "status": READY["status"]})  # a Ready one is replaced by its controller
+    run(cluster)
+    assert not [path for method, path, _ in cluster.writes if method == "DELETE"]
+
+
+def test_a_name_without_addresses(monkeypatch: Any) -> None:
+    def fail(*args: Any) -> Any:
+        raise OSError
+
+    monkeypatch.setattr(_vpn_gateway.socket, "getaddrinfo", fail)
+    assert _vpn_gateway.lookup("se-01.example") == []
+    answers = [(0, 0, 0, "", (address, 0)) for address in ("198.51.100.10", "198.51.100.9", "198.51.100.10")]
+    monkeypatch.setattr(_vpn_gateway.socket, "getaddrinfo", lambda *args: answers)
+    assert _vpn_gateway.lookup("se-01.example") == ["198.51.100.9", "198.51.100.10"]
