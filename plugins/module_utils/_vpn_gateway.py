@@ -12,6 +12,7 @@ there before the endpoint controller looks for it. Removal goes the other way.
 from __future__ import annotations
 
 import ipaddress
+import json
 import re
 import socket
 from collections.abc import Mapping, Sequence
@@ -198,6 +199,7 @@ class Run:
             if namespace not in work.live_namespaces:
                 self.apply_objects(namespace_set(namespace), [])
                 self._unregister(namespace)
+                self._sweep_agents(namespace, {gateway.name for gateway in work.removed})
         if not work.live_namespaces:
             self.apply_objects(SHARED_SET, [])
 
@@ -211,6 +213,34 @@ class Run:
         answer = self._write(Request(path, f"create {what}", method="POST", body=manifest))
         if answer is not None and answer.status != 409:
             self.changed = True
+
+    def _sweep_agents(self, namespace: str, removed: set[str]) -> None:
+        """Delete agents that no workload refers to any more; attached clients of the namespace may still need one."""
+        selector = {"labelSelector": f"{_names.ROLE_LABEL}={_gateway.AGENT_ROLE}"}
+        path = f"/api/v1/namespaces/{namespace}/configmaps"
+        requests = {"agents": Request(path, f"list configmaps in {namespace}", query=selector)}
+        for kind in ("statefulsets", "deployments"):
+            requests[kind] = Request(f"/apis/apps/v1/namespaces/{namespace}/{kind}", f"list {kind} in {namespace}")
+        answers = _client.read_all(self.client, requests)
+        listed = {
+            kind: _client.demand(answer, requests[kind], self.target).get("items") or []
+            for kind, answer in answers.items()
+        }
+        # In check mode, and for a moment in a real run, what was deleted is still there.
+        gone = {*removed, _names.ENDPOINTS_ACCOUNT}
+        others = [
+            one["spec"]
+            for kind in ("statefulsets", "deployments")
+            for one in listed[kind]
+            if one["metadata"]["name"] not in gone
+        ]
+        referred = json.dumps(others)
+        for agent in listed["agents"]:
+            name = agent["metadata"]["name"]
+            if f'"{name}"' not in referred:
+                what = f"delete configmaps {name} in {namespace}"
+                self._write(Request(f"{path}/{name}", what, method="DELETE"))
+                self.changed = True
 
     def _register(self, namespace: str, registry: _registry.Registry) -> None:
         wanted = _registry.config_map(namespace, registry)

@@ -194,27 +194,27 @@ requests:
   returned: always
   type: dict
   contains:
-    get:
+    gets:
       description: Reads of one object, and of the kinds of the cluster.
       returned: always
       type: int
       sample: 3
-    list:
+    lists:
       description: Reads of several objects.
       returned: always
       type: int
       sample: 5
-    dry_run:
+    dry_runs:
       description: Questions about changes; they store nothing.
       returned: always
       type: int
       sample: 0
-    apply:
+    applies:
       description: Objects written.
       returned: always
       type: int
       sample: 0
-    delete:
+    deletes:
       description: Objects deleted.
       returned: always
       type: int
@@ -326,7 +326,7 @@ def main() -> None:
         argument_spec=spec(), required_if=[("state", "present", ["objects"])], supports_check_mode=True
     )
     report = Report()
-    counts = dict.fromkeys(("get", "list", "dry_run", "apply", "delete"), 0)
+    counts = dict.fromkeys(_calls.COUNTED, 0)
     try:
         import kubernetes  # noqa: F401  asked only whether it is there
     except ImportError:

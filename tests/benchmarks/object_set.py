@@ -1,7 +1,6 @@
-#!/usr/bin/env python3
 """object_set against kubernetes.core.k8s on the same objects, in one run: seconds and requests of a no-change run.
 
-    eval "$(dev/run env)"; tests/benchmarks/object_set.py [--kubeconfig FILE] [--objects 60] [--audit-log FILE]
+    eval "$(dev/run env)"; python tests/benchmarks/object_set.py [--kubeconfig FILE] [--objects 60] [--audit-log FILE]
 
 Makes the objects in the namespace object-set-benchmark of the cluster, applies them with both, and then measures runs
 in which nothing changes: one object_set task with the list, one k8s task for each object in a loop, and (for fairness)
@@ -39,7 +38,7 @@ TASKS = {
     - bulkhead.mesh.object_set:
         kubeconfig: "{{ kubeconfig }}"
         name: benchmark
-        namespace: "{{ namespace }}"
+        namespace: "{{ home }}"
         objects: "{{ objects }}"
 """,
     "k8s, a task per object": """
@@ -55,7 +54,7 @@ REMOVE = """
     - bulkhead.mesh.object_set:
         kubeconfig: "{{ kubeconfig }}"
         name: benchmark
-        namespace: "{{ namespace }}"
+        namespace: "{{ home }}"
         state: absent
         prune_protect: []
         wait: true
@@ -124,7 +123,7 @@ def main() -> int:
     parser.add_argument("--kubeconfig", default=os.environ.get("KUBECONFIG"), help="default: $KUBECONFIG")
     parser.add_argument("--audit-log", type=Path, help="default: audit.log beside the kubeconfig")
     parser.add_argument("--objects", type=int, default=60)
-    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--at-least", type=float, default=10.0)
     options = parser.parse_args()
     if not options.kubeconfig or not Path(options.kubeconfig).exists():
@@ -132,7 +131,7 @@ def main() -> int:
     log = options.audit_log or Path(options.kubeconfig).parent / "audit.log"
     namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}
     objects = [namespace, *(manifest(index) for index in range(options.objects - 1))]
-    variables = {"kubeconfig": options.kubeconfig, "namespace": NAMESPACE, "objects": objects}
+    variables = {"kubeconfig": options.kubeconfig, "home": NAMESPACE, "objects": objects}
     try:
         for name in ("object_set, one task", "k8s, one task", "object_set, one task"):
             play(TASKS[name], variables)

@@ -181,7 +181,7 @@ class Controller:
             self.api.call("PATCH", path, {"metadata": metadata})
         except ApiError as exc:
             # Gone or replaced since it was listed: the next tick sees what is there then.
-            if exc.status not in (404, 409):
+            if exc.status not in (404, 409) and not (exc.status == 422 and "metadata.uid" in str(exc)):
                 self._say(f"pod {pod}", str(exc))
             return
         self._say(f"pod {pod}", "")

@@ -294,12 +294,26 @@ def _global6(one: Mapping[str, Any]) -> bool:
 
 def icmp(evidence: PodEvidence, counts: bool) -> Finding:
     """pod-icmp: echo by eth0 is refused; through the VPN it may be answered or not, providers differ."""
+    nobody = _no_icmp_sockets(evidence)
+    if nobody:
+        return nobody
     control = step_of(evidence.probe, "icmp-tunnel")
     drops = isinstance(control, Missing) or not _controls.answered(control.attempts)
     finding = _blocked_icmp(evidence, None if drops else control, counts)
     if finding.result == "pass" and drops:
         return passed(f"{finding.observed}; through the VPN nobody answers echo", **_rest(finding))
     return finding
+
+
+def _no_icmp_sockets(evidence: PodEvidence) -> Finding | None:
+    """Where the kernel lets no group open such a socket, and no container has NET_RAW for the other kind."""
+    step = step_of(evidence.probe, "pod-icmp")
+    if isinstance(step, Missing) or not step.attempts or {one.outcome for one in step.attempts} != {"EACCES"}:
+        return None
+    groups = Missing("") if isinstance(evidence.probe, Missing) else evidence.probe.fact("ping_groups")
+    if isinstance(groups, Missing) or len(groups) != 2 or groups[0] <= groups[1] or caps(evidence).result != "pass":
+        return None
+    return passed("no group may open ICMP sockets, and nobody has NET_RAW", duration_s=step.seconds)
 
 
 def _blocked_icmp(evidence: PodEvidence, control: Step | Missing | None, counts: bool) -> Finding:

@@ -25,6 +25,7 @@ from ansible_collections.bulkhead.mesh.plugins.module_utils._checks._result impo
     unknown,
 )
 
+MOMENT = 10.0  # seconds between the attempts of two twins that still count as made together
 Evidence = Union[PodEvidence, GatewayEvidence]
 
 
@@ -110,7 +111,7 @@ def enforced(evidence: Evidence) -> Finding:
         return unknown("an attempt could not be made", _controls.summary(covered.attempts), **more)
     if not twins.same_node:
         return unknown("the twins ran on different nodes", **more)
-    if control.ended < covered.started or covered.ended < control.started:
+    if max(covered.started - control.ended, control.started - covered.ended) > MOMENT:
         return unknown("the twins did not try at the same moment", **more)
     late = f", after {twins.open_seconds:.1f} s in which it still got through" if twins.open_seconds else ""
     return passed(f"covered: {_controls.summary(covered.attempts)}{late}; control: answered", **more)

@@ -198,6 +198,7 @@ def fact_makers(request: Any) -> Any:
         "rendered": lambda: rendered(config, table),
         "routes": lambda: routes(request.get("routes") or {}),
         "addresses": addresses,
+        "ping_groups": lambda: [int(word) for word in read("/proc/sys/net/ipv4/ping_group_range").split()],
         "resolv": lambda: read("/etc/resolv.conf"),
         "link": lambda: link("bulkhead0"),
         "mtu": lambda: link("bulkhead0")["mtu"],

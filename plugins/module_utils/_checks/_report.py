@@ -31,7 +31,7 @@ def _seen(check: Mapping[str, Any]) -> str:
         parts.append(f"address: {check['address_class']}")
     if check.get("counter_delta") is not None:
         parts.append(f"counter +{check['counter_delta']}")
-    return " ".join("; ".join(part for part in parts if part).split())
+    return _text(" ".join("; ".join(part for part in parts if part).split()))
 
 
 def _rows(report: Report) -> list[tuple[str, ...]]:

@@ -28,6 +28,7 @@ from ansible_collections.bulkhead.mesh.plugins.module_utils._egress._registry im
 
 FIREWALL, ENGINE, GATEWAY, RESOLVER = "bulkhead-firewall", "engine", "bulkhead-gateway", "resolver"
 SECRET_VERSION = _names.PREFIX + "config-version"  # a changed Secret rolls the gateway
+AGENT_ROLE = "agent"  # clients in the same namespace label theirs the same
 TUNNEL_DEVICE = "tun0"
 PEERS_FILE = "peers"
 ENDPOINT_MOUNT = "/run/bulkhead/endpoint"
@@ -102,7 +103,7 @@ def namespace_objects(namespace: str, shared: Shared) -> list[_Object]:
 def agent_objects(namespace: str, shared: Shared) -> list[_Object]:
     """The agent's files; the name holds their hash, and clients in the same namespace use the same object."""
     made = _agent_files.config_map(namespace, shared.agent_files)
-    made["metadata"]["labels"] = {_names.ROLE_LABEL: "agent"}
+    made["metadata"]["labels"] = {_names.ROLE_LABEL: AGENT_ROLE}
     return [made]
 
 

@@ -18,6 +18,7 @@ from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._wait import w
 
 DRY_RUN = {"dryRun": "All"}
 PATIENCE = 15.0  # seconds
+COUNTED = ("gets", "lists", "dry_runs", "applies", "deletes")
 Wait = Callable[..., "tuple[bool, object]"]
 
 
@@ -84,7 +85,7 @@ class Session:
         self._client = client
         self._wait = wait
         self._lock = threading.Lock()
-        self.counts = {"get": 0, "list": 0, "dry_run": 0, "apply": 0, "delete": 0}
+        self.counts = dict.fromkeys(COUNTED, 0)
 
     def call(self, request: Request) -> Answer:
         """Count and pass on; the answer that still says "later" after ``PATIENCE`` is given back."""
@@ -101,7 +102,7 @@ class Session:
     @staticmethod
     def _verb(request: Request) -> str:
         if "dryRun" in request.query:
-            return "dry_run"
+            return "dry_runs"
         if request.method == "GET":
-            return "list" if request.what.startswith("list ") else "get"
-        return {"PATCH": "apply", "DELETE": "delete"}[request.method]
+            return "lists" if request.what.startswith("list ") else "gets"
+        return {"PATCH": "applies", "DELETE": "deletes"}[request.method]

@@ -17,7 +17,7 @@ from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._objects impor
 from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._types import Answer, Request
 
 FEW = 3  # from this many namespaces on one LIST of all of them is cheaper
-Found = dict[Key, "tuple[Resource, Mapping[str, Any]]"]
+Found = dict[Key, tuple[Resource, Mapping[str, Any]]]
 
 
 def resources(where: _applyset.Members, desired: Iterable[Desired], kinds: Kinds) -> list[Resource]:

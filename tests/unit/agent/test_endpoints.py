@@ -447,11 +447,20 @@ def test_failed_client_namespace_leaves_the_other_working(
     assert ("working", "pods media") in events(capsys)
 
 
-@pytest.mark.parametrize(("status", "said"), [(404, False), (409, False), (403, True)])
+@pytest.mark.parametrize(
+    ("status", "message", "said"),
+    [
+        (404, "not found", False),
+        (409, "conflict", False),
+        (422, "metadata.uid: field is immutable", False),
+        (422, "metadata.annotations: too long", True),
+        (403, "no", True),
+    ],
+)
 def test_failed_patch(
-    controller: endpoints.Controller, server: FakeServer, capsys: Any, status: int, said: bool
+    controller: endpoints.Controller, server: FakeServer, capsys: Any, status: int, message: str, said: bool
 ) -> None:
-    server.answers[PATCH_CLIENT] = (status, {"message": "no"})
+    server.answers[PATCH_CLIENT] = (status, {"message": message})
     controller.tick()
     assert [key for key, _ in patched(server)] == [PATCH_CLIENT, PATCH_GATEWAY]
     assert (("failing", "pod downloads/qbit-0") in events(capsys)) is said

@@ -107,7 +107,7 @@ def test_no_change(run: Any) -> None:
     assert result == {
         "changed": False,
         "objects": [entry("unchanged")],
-        "requests": {"get": 3, "list": 1, "dry_run": 0, "apply": 0, "delete": 0},
+        "requests": {"gets": 3, "lists": 1, "dry_runs": 0, "applies": 0, "deletes": 0},
     }
 
 
@@ -128,7 +128,7 @@ def test_check_mode(run: Any) -> None:
     new = Answer(200, applied(ENCODED))
     result, dummy = run(script(**{f"GET {PLACE}": old, f"PATCH {PLACE}/s": new}), _ansible_check_mode=True)
     assert (result["changed"], result["objects"]) == (True, [entry("update")])
-    assert result["requests"]["apply"] == 0
+    assert result["requests"]["applies"] == 0
     assert "diff" not in result
 
 
@@ -138,7 +138,7 @@ def test_failure_has_the_same_keys(run: Any) -> None:
     result, dummy = run(script(**{f"GET {PLACE}": old, f"PATCH {PLACE}/s": refused}))
     assert result["failed"] is True
     assert (result["changed"], result["objects"]) == (False, [])
-    assert result["requests"]["dry_run"] == 1
+    assert result["requests"]["dry_runs"] == 1
     assert result["failure"]["reason"] == "Invalid"
     assert [problem["object"] for problem in result["failure"]["problems"]] == ["Secret home/s"]
 
@@ -147,7 +147,7 @@ def test_unreachable(run: Any) -> None:
     error = KubeError("One sentence.", reason="Unreachable", object_="127.0.0.1:6443")
     result, dummy = run({**script(), "GET /api": error, f"GET {PLACE}": []})
     assert (result["msg"], result["changed"], result["objects"]) == ("One sentence.", False, [])
-    assert result["requests"]["get"] == 3
+    assert result["requests"]["gets"] == 3
 
 
 def test_wrong_options_show_no_secret(run: Any) -> None:

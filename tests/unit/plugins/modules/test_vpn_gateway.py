@@ -74,6 +74,7 @@ class Cluster:
         self.writes: list[tuple[str, str, Any]] = []
         self.sets: list[tuple[tuple[str, str], list[str]]] = []
         self.denied: set[str] = set()
+        self.lists: dict[str, list[Any]] = {"configmaps": [], "statefulsets": [], "deployments": []}
         self.asked: list[str] = []
         self.warnings: list[str] = []
 
@@ -101,6 +102,8 @@ class Cluster:
         if request.path == "/api/v1/configmaps":
             assert request.query["labelSelector"] == "bulkhead.mesh/role=vpn-registry"
             return Answer(200, {"items": [self.objects[REGISTRY]] if REGISTRY in self.objects else []})
+        if request.path.rpartition("/")[2] in self.lists:
+            return Answer(200, {"items": self.lists[request.path.rpartition("/")[2]]})
         if request.path.endswith("/pods"):
             return Answer(200, {"items": self.pods})
         if request.path.endswith("/events"):
@@ -248,6 +251,23 @@ def test_removal(run: Any) -> None:
     assert "failed" not in result
     assert cluster.sets == [(SETS[2], []), (SETS[1], []), (SETS[0], [])]
     assert [(method, path) for method, path, _ in cluster.writes] == [("DELETE", REGISTRY)]
+
+
+def test_removal_takes_agents_that_nobody_uses(run: Any) -> None:
+    def uses(kind: str, name: str, agent: str) -> dict[str, Any]:
+        volumes = [{"name": "bulkhead-agent", "configMap": {"name": agent}}]
+        return {"metadata": {"name": name}, "spec": {"template": {"spec": {"volumes": volumes}}}}
+
+    cluster = Cluster(registry=registered())
+    cluster.lists["configmaps"] = [{"metadata": {"name": f"bulkhead-agent-{number}"}} for number in (1, 12, 3)]
+    cluster.lists["statefulsets"] = [uses("", "vpnarr", "bulkhead-agent-1"), uses("", "client", "bulkhead-agent-12")]
+    cluster.lists["deployments"] = [uses("", "bulkhead-endpoints", "bulkhead-agent-1")]
+    run(cluster, gateways=[{"name": "vpnarr", "namespace": "vpn", "state": "absent"}], images={})
+    assert [path.rpartition("/")[2] for method, path, _ in cluster.writes if method == "DELETE"] == [
+        "bulkhead-vpn-registry",
+        "bulkhead-agent-1",
+        "bulkhead-agent-3",
+    ]
 
 
 def test_removal_leaves_what_others_need(run: Any) -> None:

@@ -59,7 +59,7 @@ def tried(what: str, writes: int, go: Callable[[int], tuple[Report, dict]]) -> N
         print(f"{what}: killed after {writes} writes")
     go(1000)
     report, counts = go(1000)
-    if _reconcile.changed(report, check=False) or counts["apply"] or counts["delete"]:
+    if _reconcile.changed(report, check=False) or counts["applies"] or counts["deletes"]:
         sys.exit(f"{what}, killed after {writes} writes: the run after the next one still had to do {counts}")
 
 

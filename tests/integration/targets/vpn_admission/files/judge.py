@@ -265,7 +265,7 @@ class Judge:
             refusal = self.data["refusals"][case["refused"]]
             name = self.data["policies"][refusal["policy"]]
             policy = f"ValidatingAdmissionPolicy '{name}' with binding '{name}' denied request"
-            wanted = f"403 {object_} is forbidden: {policy}: {refusal['sentence']}"
+            wanted = f"{refusal.get('status', 403)} {object_} is forbidden: {policy}: {refusal['sentence']}"
         got = "allowed" if answer.ok else f"{answer.status} {answer.message}"
         assert got == wanted, f"\n  expected: {wanted}\n  got:      {got}"
         if case.get("keeps"):

@@ -47,8 +47,8 @@ def test_good_names_of_a_set(name: Any) -> None:
 
 
 def test_unknown_kind_is_a_warning_when_only_predicting(kinds: Any, owner: Any) -> None:
-    foo = {"apiVersion": "example.com/v1", "kind": "Foo", "metadata": {"name": "a", "namespace": "n"}}
-    (desired,), problems, warnings = _input.read([foo], kinds, owner, predict=True)
+    custom = {"apiVersion": "example.com/v1", "kind": "Foo", "metadata": {"name": "a", "namespace": "n"}}
+    (desired,), problems, warnings = _input.read([custom], kinds, owner, predict=True)
     assert problems == []
     assert desired.resource.served is False
     assert desired.resource.namespaced is True
@@ -58,13 +58,13 @@ def test_unknown_kind_is_a_warning_when_only_predicting(kinds: Any, owner: Any) 
 
 
 def test_kind_of_a_definition_in_the_input_is_known(kinds: Any, owner: Any) -> None:
-    foo = {"apiVersion": "example.com/v1", "kind": "Foo", "metadata": {"name": "a"}}
+    custom = {"apiVersion": "example.com/v1", "kind": "Foo", "metadata": {"name": "a"}}
     known = kinds.plus(_discovery.promised([CRD]))
-    (dummy, desired), problems, dummy2 = _input.read([CRD, foo], known, owner, predict=False)
+    (dummy, desired), problems, dummy2 = _input.read([CRD, custom], known, owner, predict=False)
     assert problems == []
     assert desired.resource.served is False
     assert desired.resource.path("", "a") == "/apis/example.com/v1/foos/a"
-    unserved = {**foo, "apiVersion": "example.com/v1alpha1"}
+    unserved = {**custom, "apiVersion": "example.com/v1alpha1"}
     assert len(_input.read([CRD, unserved], known, owner, predict=False)[1]) == 1
 
 

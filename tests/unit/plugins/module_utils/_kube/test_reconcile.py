@@ -97,7 +97,7 @@ def test_no_change_costs_one_list_and_no_write(run: Any, owner: Any, stored: Any
         assert result.error is None
         assert result.actions == ["unchanged"] * 3
         assert result.changed is False
-        assert result.counts == {"get": 3, "list": 1, "dry_run": 0, "apply": 0, "delete": 0}
+        assert result.counts == {"gets": 3, "lists": 1, "dry_runs": 0, "applies": 0, "deletes": 0}
 
 
 def test_members_are_listed_by_the_label_only(run: Any, owner: Any, stored: Any) -> None:
@@ -151,7 +151,7 @@ def test_every_dry_run_comes_before_the_first_write(run: Any) -> None:
 def test_bad_input_asks_only_for_the_kinds(run: Any) -> None:
     result = run({f"GET {PARENT}": NOT_FOUND}, [{"apiVersion": "v1", "kind": "ConfigMap"}, config_map("a"), {}])
     assert [entry["object"] for entry in result.error.failure["problems"]] == ["objects[0] (ConfigMap)", "objects[2]"]
-    assert result.counts == {"get": 3, "list": 0, "dry_run": 0, "apply": 0, "delete": 0}
+    assert result.counts == {"gets": 3, "lists": 0, "dry_runs": 0, "applies": 0, "deletes": 0}
 
 
 def test_prune_after_writing_then_trim_the_parent(run: Any, owner: Any, stored: Any) -> None:
@@ -234,7 +234,7 @@ def test_absent_deletes_members_and_parent(run: Any, owner: Any, stored: Any) ->
 
 def test_absent_twice(run: Any) -> None:
     result = run({f"GET {PARENT}": NOT_FOUND}, present=False)
-    assert (result.error, result.changed, result.counts["list"]) == (None, False, 0)
+    assert (result.error, result.changed, result.counts["lists"]) == (None, False, 0)
 
 
 def test_absent_keeps_what_is_protected_and_its_record(run: Any, owner: Any, stored: Any) -> None:
@@ -315,7 +315,7 @@ def test_ready_already_costs_nothing(run: Any, owner: Any, stored: Any) -> None:
     path = "/apis/apps/v1/namespaces/home/deployments"
     script = {f"GET {PARENT}": parent(owner, "Deployment.apps"), f"GET {path}": live}
     result = run(script, [deployment()], wait=True)
-    assert (result.error, result.counts["get"]) == (None, 3)
+    assert (result.error, result.counts["gets"]) == (None, 3)
 
 
 def test_many_namespaces_are_listed_at_once_or_singly_where_that_is_forbidden(
@@ -328,7 +328,7 @@ def test_many_namespaces_are_listed_at_once_or_singly_where_that_is_forbidden(
         objects.append(made)
     record = parent(owner, "ConfigMap", namespaces=["n1", "n2", "n3", "n4"])
     script = {f"GET {PARENT}": record, "GET /api/v1/configmaps": listed(*map(stored, objects))}
-    assert run(script, objects).counts["list"] == 1
+    assert run(script, objects).counts["lists"] == 1
     script["GET /api/v1/configmaps"] = Answer(403, {"message": "no"})
     for made in objects:
         script[f"GET /api/v1/namespaces/{made['metadata']['namespace']}/configmaps"] = listed(stored(made))
@@ -343,7 +343,7 @@ def test_server_that_wants_it_later(run: Any, owner: Any, stored: Any) -> None:
         f"GET {LIST}": [Answer(429, {"message": "later"}), listed(stored(config_map("a")))],
     }
     result = run(script, [config_map("a")])
-    assert (result.error, result.actions, result.counts["list"]) == (None, ["unchanged"], 2)
+    assert (result.error, result.actions, result.counts["lists"]) == (None, ["unchanged"], 2)
 
 
 def test_old_server(run: Any) -> None:

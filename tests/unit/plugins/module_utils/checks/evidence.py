@@ -31,9 +31,7 @@ PROOF = {"agent": "a" * 16, "table": "t" * 64, "frames": {"mode": "routed", "tab
 LIVE = {"table": "t" * 64, "frames": {"mode": "routed", "table": "f" * 64}}
 EGRESS = {"hook": "postrouting", "prio": 200, "policy": "drop"}
 DNS = {"nameservers": ["10.222.1.1"], "searches": ["downloads.svc.cluster.local", "svc.cluster.local", "cluster.local"]}
-RESOLV = (
-    "search downloads.svc.cluster.local svc.cluster.local cluster.local\nnameserver 10.222.1.1\noptions ndots:2\n"
-)
+RESOLV = "search downloads.svc.cluster.local svc.cluster.local cluster.local\nnameserver 10.222.1.1\noptions ndots:2\n"
 
 
 def attempt(target: str = "stun1", outcome: str = "EPERM", kind: str = "stun", **more: Any) -> Attempt:
