@@ -50,23 +50,24 @@ class LeakTest:
 
 def run(paths: Paths, namespace: str, pod: str, container: str, seconds: float) -> LeakTest:
     """Send from both pods for ``seconds``, with proxy-ARP on; the two use different targets, which tells them apart."""
-    _make_twin(paths, namespace)
+    make_twin(paths, namespace)
     lab_call(paths, "proxy-arp", value="on")
     try:
         before = lab_call(paths, "capture")
-        attached = _start(paths, namespace, pod, container, plan.TARGET4, seconds)
-        twin = _start(paths, namespace, TWIN, "app", plan.PEER4, seconds)
-        told = [_finish(process, seconds) for process in (attached, twin)]
+        attached = start(paths, namespace, pod, container, plan.TARGET4, seconds)
+        twin = start(paths, namespace, TWIN, "app", plan.PEER4, seconds)
+        told = [finish(process, seconds) for process in (attached, twin)]
         window = capture.difference(before, lab_call(paths, "capture"))
     finally:
         lab_call(paths, "proxy-arp", value="off")
         lifecycle.kubectl(paths, "-n", namespace, "delete", "pod", TWIN, "--grace-period=0", "--force", "--wait=false")
     if not window["complete"]:
         raise LabError(f"The capture's window is not complete ({window['reason']}), so it proves nothing.")
-    return LeakTest(told[0], told[1], _packets(window, plan.TARGET4), _packets(window, plan.PEER4), seconds)
+    return LeakTest(told[0], told[1], packets(window, plan.TARGET4), packets(window, plan.PEER4), seconds)
 
 
-def _packets(window: dict[str, Any], destination: str) -> int:
+def packets(window: dict[str, Any], destination: str) -> int:
+    """Packets from the node's own addresses to ``destination``: what left past the VPN."""
     return sum(
         flow["packets"]
         for flow in window["flows"]
@@ -74,7 +75,8 @@ def _packets(window: dict[str, Any], destination: str) -> int:
     )
 
 
-def _make_twin(paths: Paths, namespace: str) -> None:
+def make_twin(paths: Paths, namespace: str) -> None:
+    """A pod beside the attached one that nothing protects: what it sends has to be seen."""
     container = {"name": "app", "image": TWIN_IMAGE, "command": ["sleep", "infinity"]}
     spec = {"containers": [container], "terminationGracePeriodSeconds": 0}
     twin = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": TWIN, "namespace": namespace}, "spec": spec}
@@ -82,15 +84,15 @@ def _make_twin(paths: Paths, namespace: str) -> None:
     lifecycle.kubectl(paths, "-n", namespace, "wait", "--for=condition=Ready", f"pod/{TWIN}", "--timeout=60s")
 
 
-def _start(
-    paths: Paths, namespace: str, pod: str, container: str, target: str, seconds: float
-) -> subprocess.Popen[str]:
+def start(paths: Paths, namespace: str, pod: str, container: str, target: str, seconds: float) -> subprocess.Popen[str]:
+    """Start both kinds of sender in a container."""
     words = ["python3", "-c", SCRIPT, target, str(plan.ECHO_PORT), str(seconds), str(RATE)]
     command = [*lifecycle.kubectl_command(paths), "-n", namespace, "exec", pod, "-c", container, "--", *words]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def _finish(process: subprocess.Popen[str], seconds: float) -> dict[str, dict[str, int]]:
+def finish(process: subprocess.Popen[str], seconds: float) -> dict[str, dict[str, int]]:
+    """Wait for a sender that was started with ``seconds``; what it tried and what the kernel accepted."""
     try:
         out, err = process.communicate(timeout=seconds + 30)
     except subprocess.TimeoutExpired as exc:
