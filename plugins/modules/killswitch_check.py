@@ -447,7 +447,7 @@ from ansible_collections.bulkhead.mesh.plugins.module_utils import _argspec
 from ansible_collections.bulkhead.mesh.plugins.module_utils._checks import (
     _gather,
     _registry,
-    _remote,  # noqa: F401  sent as text; Ansible packs what it finds imported
+    _remote,  # noqa: F401  # pylint: disable=unused-import  # sent as text; Ansible packs what it finds imported
     _targets,
     _verdict,
 )

@@ -57,7 +57,7 @@ def test_the_gateway_pod_is_deleted(paths: Paths) -> None:
 
 def test_the_engine_is_killed_again_and_again(paths: Paths) -> None:
     def kill() -> None:
-        for _ in range(10):
+        for attempt in range(10):
             script = (
                 "import os,signal,subprocess as s; [os.kill(int(p),9) for p in s.run(['pgrep','-x','wireguard-go'],"
             )

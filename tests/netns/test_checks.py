@@ -65,7 +65,13 @@ def _remote_agent(world: World) -> str:
     return _agent_files.agent_hash(_agent_source.read())
 
 
-def client_evidence(world: World, twins: Twins | Missing = Missing("none")) -> PodEvidence:
+NO_TWINS = Missing("none")
+
+
+NO_TWINS = Missing("none")
+
+
+def client_evidence(world: World, twins: Twins | Missing = NO_TWINS) -> PodEvidence:
     config = json.loads(world.environment("client")["BULKHEAD_CONFIG"])
     request = {
         "facts": list(_plan.CLIENT_FACTS),

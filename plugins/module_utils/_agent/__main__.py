@@ -34,9 +34,6 @@ def dispatch(argv: Sequence[str], environment: Mapping[str, str]) -> int:
     if command == "endpoints" or list(argv) == ["probe", "endpoints"]:
         endpoints = importlib.import_module(".endpoints", __package__)
         return (endpoints.main if command == "endpoints" else endpoints.probe)(environment)
-    if command == "endpoints" or list(argv[:2]) == ["probe", "endpoints"]:  # no pod of a client or gateway
-        endpoints = importlib.import_module(".endpoints", __package__)
-        return endpoints.main(environment) if command == "endpoints" else endpoints.probe(environment)
     if command == "probe":
         config = conf.from_environment(environment) if argv[1:2] == ["overlay"] else None
         return importlib.import_module(".probe", __package__).main(config, argv[1:])

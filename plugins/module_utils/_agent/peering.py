@@ -97,7 +97,11 @@ def _link(name: str, link: Mapping[str, Any]) -> Link:
     clients = {}
     for client, room in link["clients"].items():
         first, size = room["first_index"], room["size"]
-        if type(first) is not int or type(size) is not int or first < 2 or size < 1:
+        if (
+            not all(isinstance(one, int) and not isinstance(one, bool) for one in (first, size))
+            or first < 2
+            or size < 1
+        ):
             raise ConfigError(f"Client {client} of gateway {name} has no usable addresses in the registry.")
         clients[str(client)] = Room(str(room["namespace"]), first, size)
     return Link(network, clients)

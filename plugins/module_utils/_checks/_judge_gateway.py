@@ -122,7 +122,6 @@ def fdb(evidence: PodEvidence) -> Finding:
         if isinstance(value, Missing):
             return unknown(str(value))
     for who, value in ends.items():
-        assert not isinstance(value, Missing)
         wrong = _static(who, *value)
         if wrong:
             return failed(wrong, "a stranger could divert the overlay's traffic")
@@ -130,7 +129,6 @@ def fdb(evidence: PodEvidence) -> Finding:
     if isinstance(pod, Missing):
         return unknown(str(pod))
     client, far = ends["client"], ends["gateway"]
-    assert not isinstance(client, Missing) and not isinstance(far, Missing)
     address = (pod.get("status") or {}).get("podIP")
     outer = {entry["dst"] for entry in client[1] if entry.get("dst")}
     if outer != {address}:
@@ -152,7 +150,6 @@ def mtu(evidence: PodEvidence) -> Finding:
     step = step_of(evidence.probe, "ovl-mtu")
     if isinstance(step, Missing):
         return unknown(str(step))
-    assert not isinstance(evidence.probe, Missing)
     size = evidence.probe.fact("mtu")
     if isinstance(size, Missing):
         return unknown(str(size))

@@ -98,7 +98,6 @@ def enforced(evidence: Evidence) -> Finding:
     for name, step in (("covered", covered), ("control", control)):
         if isinstance(step, Missing):
             return unknown(f"{name} twin: {step}")
-    assert not isinstance(covered, Missing) and not isinstance(control, Missing)
     more = {"control": "control twin", "duration_s": covered.seconds}
     alive = {(one.target, one.kind) for one in _controls.answered(control.attempts)}
     tried = {(one.target, one.kind) for one in covered.attempts}

@@ -96,6 +96,7 @@ def client_steps(targets: Sequence[Target], timeout: float, pod_ip: str, resolve
     neighbour = entry(Target("neighbour6", "udp", NEIGHBOUR6, DISCARD), timeout, **bound)
     bulk = _of(targets, "bulk")
     full = [entry(one, timeout, kind="icmp", port=0, full_size=True) for one in first]
+    # pylint: disable-next=kwarg-superseded-by-positional-arg  # a key of the entry, not the positional-only parameter
     names = [entry(one, timeout, target=resolver, port=53) for one in _of(targets, "dns")] if resolver else []
     asked = [one for one in _of(targets, "dns") if one.address]
     return [

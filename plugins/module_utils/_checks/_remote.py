@@ -91,6 +91,7 @@ def mounted_agent() -> Any:
 
 
 def run_json(argv: Any) -> Any:
+    # pylint: disable-next=ansible-bad-function  # runs in a pod: there is no AnsibleModule
     done = subprocess.run(argv, capture_output=True, text=True, timeout=COMMAND, check=False)
     if done.returncode:
         raise OSError((done.stderr.strip() or f"{argv[0]} failed").splitlines()[0])
@@ -470,5 +471,5 @@ def hashed(sources: Any) -> Any:
 
 
 if __name__ == "bulkhead_remote":
-    # pylint: disable-next=ansible-bad-function  # runs in a pod: there is no AnsibleModule
+    # pylint: disable-next=ansible-bad-function,undefined-variable  # runs in a pod, with the request put in front
     print(json.dumps(answer(REQUEST)), flush=True)  # type: ignore[name-defined]  # noqa: F821

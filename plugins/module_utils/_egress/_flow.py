@@ -108,6 +108,13 @@ class Plan:
     steps: tuple[str, ...] = ()
 
     @property
+    def target(self) -> _Object:
+        """The workload, for steps that exist only where there is one."""
+        if self.workload is None:
+            raise ValueError(f"{self.client.object} does not exist")
+        return self.workload
+
+    @property
     def action(self) -> str:
         """One word for the result."""
         if not [step for step in self.steps if step not in WAITS]:
@@ -187,7 +194,8 @@ def plan_attach(
     already are like that, ``settled`` whether all its pods are of the newest template and Ready.
     """
     workload = held.get(client.kind, client.namespace, client.name)
-    assert workload is not None, "judge refuses what does not exist"
+    if workload is None:
+        raise ValueError(f"{client.object} does not exist, which judge refuses")
     own = _template.own_view(workload)
     selector = workload["spec"]["selector"]
     room = link["clients"][client.id]

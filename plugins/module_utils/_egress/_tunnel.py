@@ -49,7 +49,7 @@ def facts(text: str) -> Facts:
         if equals and (section, key.strip().lower()) in (("interface", "dns"), ("peer", "endpoint")):
             found = key.strip().lower()
             values[found] = ",".join(filter(None, [values.get(found, ""), value.strip()]))
-    host, _, port = values.get("endpoint", "").rpartition(":")
+    host, dummy, port = values.get("endpoint", "").rpartition(":")
     if not host or not port.isdigit() or not 1 <= int(port) <= 65535:
         shown = values.get("endpoint", "missing")
         raise ConfigError(f"Endpoint of the WireGuard configuration is {shown}; it must be host:port.")

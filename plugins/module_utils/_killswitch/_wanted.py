@@ -113,7 +113,6 @@ def view(
     for value in (live, wanted):
         if isinstance(value, Missing):
             return value
-    assert not isinstance(live, Missing) and not isinstance(wanted, Missing)
     problems = tuple(str(one) for one in _policy.shape_problems(live, wanted))
     selector = (live or {}).get("spec", {}).get("podSelector")
     ended = ("Succeeded", "Failed")

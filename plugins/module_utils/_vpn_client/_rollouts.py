@@ -90,12 +90,11 @@ class Rollouts:
     def _not_ready(self, plan: _flow.Plan, state: _workload.Rollout) -> KubeError:
         """What keeps a rollout from ending, with the last evidence and where to look."""
         workload, pods = self.live[plan.client.id]
-        assert workload is not None
         what, namespace = plan.client.object, plan.client.namespace
         blocked = next((one for one in pods if not _workload.is_ready(one)), None)
         parts, container = [state.waiting], ""
         if blocked is None:
-            warning = _workload.last_warning(self.client, workload)
+            warning = _workload.last_warning(self.client, workload) if workload else ""
             parts += [f"the last warning was: {warning}"] if warning else []
         else:
             container, why = _workload.blocked_container(blocked)

@@ -156,9 +156,8 @@ class Run:
 
     def _admitted(self, plan: _flow.Plan) -> str:
         """Why an unguarded pod is not refused by this client's policy; empty if it is."""
-        assert plan.workload is not None
         namespace = plan.client.namespace
-        pod = _client_objects.unguarded_pod(plan.workload, self.site.image)
+        pod = _client_objects.unguarded_pod(plan.target, self.site.image)
         request = Request(
             f"/api/v1/namespaces/{namespace}/pods",
             f"try to create pods in {namespace}",
@@ -212,7 +211,8 @@ class Run:
     def _as_owner(self, wanted: Mapping[str, Any]) -> None:
         """Change a gateway's object in the name of who applied it, so that nobody finds it changed later."""
         live = self.work.held.like(wanted)
-        assert live is not None, "gateway_objects changes what is there"
+        if live is None:
+            raise ValueError(f"gateway_objects changes what is there, and {wanted['metadata']['name']} is not")
         manager = next(
             (
                 one["manager"]
@@ -232,8 +232,7 @@ class Run:
 
     def _templates(self, plans: Sequence[_flow.Plan]) -> None:
         for plan in plans:
-            assert plan.workload is not None
-            where, what = _workload.path(plan.workload), plan.client.object
+            where, what = _workload.path(plan.target), plan.client.object
 
             def send(live: Mapping[str, Any], plan: _flow.Plan = plan, where: str = where, what: str = what) -> Any:
                 operations = [_version_test(live), *plan.operations[1:]]
@@ -267,8 +266,7 @@ class Run:
             self._held[plan.client.id] = {**written, "kind": plan.client.kind}
 
     def _workload(self, plan: _flow.Plan) -> dict[str, Any] | None:
-        assert plan.workload is not None
-        request = Request(_workload.path(plan.workload), f"get {plan.client.object}")
+        request = Request(_workload.path(plan.target), f"get {plan.client.object}")
         answer = self.client.call(request)
         if answer.status == 404:
             return None

@@ -37,7 +37,7 @@ REGISTRY = peering.parse_registry(json.dumps(DATA))
 
 def pod(name: str, ip: str | None, labels: dict[str, str], **more: Any) -> dict[str, Any]:
     """A pod as the API lists it; ``more``: phase, deleted, created, uid, annotations, ips."""
-    namespace, _, short = name.partition("/")
+    namespace, dummy, short = name.partition("/")
     metadata: dict[str, Any] = {
         "namespace": namespace,
         "name": short,
@@ -362,7 +362,7 @@ def controller(server: FakeServer, tmp_path: Path) -> endpoints.Controller:
 
 
 def patched(server: FakeServer) -> list[tuple[str, Any]]:
-    return [(key, body) for key, body, _ in server.asked if key.startswith("PATCH")]
+    return [(key, body) for key, body, dummy in server.asked if key.startswith("PATCH")]
 
 
 def events(capsys: Any) -> list[tuple[str, str]]:
@@ -385,7 +385,7 @@ def test_one_tick(controller: endpoints.Controller, server: FakeServer, capsys: 
             },
         ),
     ]
-    assert {token for _, _, token in server.asked} == {"Bearer first"}
+    assert {token for dummy, dummy, token in server.asked} == {"Bearer first"}
     assert len(server.asked) == 6
     assert events(capsys) == [("registry", ""), ("written", "downloads/qbit-0"), ("written", "vpn/vpnarr-0")]
 
@@ -397,7 +397,7 @@ def test_the_connection_is_kept_and_the_token_read_again(
     (tmp_path / "token").write_text("second")
     server.asked.clear()
     controller.tick()
-    assert {token for _, _, token in server.asked} == {"Bearer second"}
+    assert {token for dummy, dummy, token in server.asked} == {"Bearer second"}
     assert server.connections == 1
 
 
@@ -407,7 +407,7 @@ def test_a_connection_closed_while_idle_is_no_failure(
     server.hang_up = True
     controller.tick()
     controller.tick()
-    assert "failing" not in [event for event, _ in events(capsys)]
+    assert "failing" not in [event for event, dummy in events(capsys)]
     assert len(patched(server)) == 4
 
 
@@ -420,7 +420,7 @@ def test_failed_read_writes_nothing(
     controller.tick()
     controller.tick()
     assert patched(server) == []
-    assert [event for event, _ in events(capsys)].count("failing") == 1  # said once, not once a tick
+    assert [event for event, dummy in events(capsys)].count("failing") == 1  # said once, not once a tick
 
 
 def test_registry_gone_later_keeps_the_last_good_one(
@@ -440,7 +440,7 @@ def test_failed_client_namespace_leaves_the_other_working(
 ) -> None:
     server.answers[CLIENTS.format("media")] = (403, {"message": "no"})
     controller.tick()
-    assert [key for key, _ in patched(server)] == [PATCH_CLIENT, PATCH_GATEWAY]
+    assert [key for key, dummy in patched(server)] == [PATCH_CLIENT, PATCH_GATEWAY]
     assert ("failing", "pods media") in events(capsys)
     server.answers[CLIENTS.format("media")] = (200, {"items": []})
     controller.tick()
@@ -462,7 +462,7 @@ def test_failed_patch(
 ) -> None:
     server.answers[PATCH_CLIENT] = (status, {"message": message})
     controller.tick()
-    assert [key for key, _ in patched(server)] == [PATCH_CLIENT, PATCH_GATEWAY]
+    assert [key for key, dummy in patched(server)] == [PATCH_CLIENT, PATCH_GATEWAY]
     assert (("failing", "pod downloads/qbit-0") in events(capsys)) is said
 
 

@@ -61,7 +61,7 @@ SILENT = pod(False, engine={"state": {"running": {}}, "ready": True}, bulkhead_g
 class Cluster:
     """Objects by path, lists by path, and everything that was asked; ``denied`` are paths that answer 403."""
 
-    def __init__(self, secret: Any = TEXT, registry: Any = None, found: Any = READY, log: Any = None) -> None:
+    def __init__(self, secret: Any = TEXT, registry: Any = None, found: Any = ..., log: Any = None) -> None:
         self.target = Target("127.0.0.1:6443", "context lab")
         self.objects: dict[str, Any] = {"/api/v1/namespaces/vpn": {}}
         if secret is not None:
@@ -70,7 +70,7 @@ class Cluster:
             self.objects["/api/v1/namespaces/vpn/secrets/mullvad"] = {"metadata": metadata, "data": data}
         if registry is not None:
             self.hold(registry)
-        self.pods, self.log = [found], log or {"event": "tunnel_up"}
+        self.pods, self.log = [READY if found is ... else found], log or {"event": "tunnel_up"}
         self.writes: list[tuple[str, str, Any]] = []
         self.sets: list[tuple[tuple[str, str], list[str]]] = []
         self.denied: set[str] = set()
@@ -151,9 +151,9 @@ def test_a_gateway_is_set_up_in_the_order_that_protects(run: Any) -> None:
     cluster = Cluster()
     result, printed = run(cluster)
     assert "failed" not in result, result
-    assert [owner for owner, _ in cluster.sets] == SETS
+    assert [owner for owner, dummy in cluster.sets] == SETS
     assert cluster.sets[2][1][-1] == "StatefulSet vpnarr"
-    writes = [(method, path) for method, path, _ in cluster.writes]
+    writes = [(method, path) for method, path, dummy in cluster.writes]
     assert writes == [
         ("POST", "/api/v1/namespaces/vpn/configmaps"),
         ("POST", "/api/v1/namespaces/vpn/configmaps"),
@@ -179,7 +179,7 @@ def test_second_run_writes_nothing(run: Any) -> None:
     run(cluster)
     cluster.hold(registered())
     cluster.writes.clear()
-    result, _ = run(cluster, changed=False)
+    result, dummy = run(cluster, changed=False)
     assert (result["changed"], cluster.writes) == (False, [])
 
 
@@ -194,63 +194,63 @@ def test_no_key_is_ever_shown(run: Any) -> None:
 
 def test_check_mode_only_tries(run: Any) -> None:
     cluster = Cluster()
-    result, _ = run(cluster, _ansible_check_mode=True, _ansible_diff=True)
+    result, dummy = run(cluster, _ansible_check_mode=True, _ansible_diff=True)
     assert result["changed"] is True
-    assert {method for method, _, _ in cluster.writes} == {"dry POST"}
+    assert {method for method, dummy, dummy in cluster.writes} == {"dry POST"}
     assert not any("/pods" in one for one in cluster.asked)  # nothing to wait for
     assert result["diff"][0]["after_header"] == "ConfigMap vpn/bulkhead-vpn-registry"
 
 
 def test_missing_secret(run: Any) -> None:
-    result, _ = run(cluster := Cluster(secret=None))
+    result, dummy = run(cluster := Cluster(secret=None))
     assert result["msg"] == (
         'VPN gateway vpn/vpnarr: config_secret is "vpn/mullvad": there is no such Secret; '
         "create it from the provider's file under the key wg0.conf, or correct the name."
     )
     assert (result["changed"], cluster.writes, cluster.sets) == (False, [], [])
-    result, _ = run(cluster := Cluster(secret=None), _ansible_check_mode=True)
+    result, dummy = run(cluster := Cluster(secret=None), _ansible_check_mode=True)
     assert result["changed"] is True and "there is no such Secret" in cluster.warnings[0]
     assert result["gateways"][0]["endpoint"] is None
-    assert [owner for owner, _ in cluster.sets] == SETS[:1]
+    assert [owner for owner, dummy in cluster.sets] == SETS[:1]
 
 
 def test_missing_namespace(run: Any) -> None:
     cluster = Cluster(secret=None)
     del cluster.objects["/api/v1/namespaces/vpn"]
-    result, _ = run(cluster)
+    result, dummy = run(cluster)
     assert "there is no such namespace" in result["msg"] and cluster.writes == []
-    result, _ = run(cluster, _ansible_check_mode=True)
+    result, dummy = run(cluster, _ansible_check_mode=True)
     assert "failed" not in result and result["changed"] is True
 
 
 def test_all_that_is_wrong_is_named_at_once(run: Any) -> None:
     cluster = Cluster()
     gateways = [{**ARR, "vni": 0}, {"name": "Bad", "namespace": "vpn", "config_secret": "a"}]
-    result, _ = run(cluster, gateways=gateways)
+    result, dummy = run(cluster, gateways=gateways)
     assert [one["path"] for one in result["problems"]] == [
         "bulkhead_vpn_gateways[0].vni",
         "bulkhead_vpn_gateways[1].name",
     ]
     assert cluster.asked == []
     options = {"dns": ["one"], "cluster_networks": {"pods": ["x"]}, "images": {}}
-    result, _ = run(cluster, **options)
+    result, dummy = run(cluster, **options)
     assert [one["object"] for one in result["problems"]] == ["dns", "cluster_networks", "images"]
     assert cluster.asked == []
 
 
 def test_bad_configuration(run: Any) -> None:
     cluster = Cluster(secret=TEXT.replace(PRIVATE, "nonsense"))
-    result, _ = run(cluster)
+    result, dummy = run(cluster)
     assert "PrivateKey of the WireGuard configuration is not a key" in result["msg"] and "nonsense" not in result["msg"]
     assert cluster.writes == [] and cluster.sets == []
 
 
 def test_removal(run: Any) -> None:
     cluster = Cluster(registry=registered())
-    result, _ = run(cluster, gateways=[{"name": "vpnarr", "namespace": "vpn", "state": "absent"}], images={})
+    result, dummy = run(cluster, gateways=[{"name": "vpnarr", "namespace": "vpn", "state": "absent"}], images={})
     assert "failed" not in result
     assert cluster.sets == [(SETS[2], []), (SETS[1], []), (SETS[0], [])]
-    assert [(method, path) for method, path, _ in cluster.writes] == [("DELETE", REGISTRY)]
+    assert [(method, path) for method, path, dummy in cluster.writes] == [("DELETE", REGISTRY)]
 
 
 def test_removal_takes_agents_that_nobody_uses(run: Any) -> None:
@@ -263,7 +263,7 @@ def test_removal_takes_agents_that_nobody_uses(run: Any) -> None:
     cluster.lists["statefulsets"] = [uses("", "vpnarr", "bulkhead-agent-1"), uses("", "client", "bulkhead-agent-12")]
     cluster.lists["deployments"] = [uses("", "bulkhead-endpoints", "bulkhead-agent-1")]
     run(cluster, gateways=[{"name": "vpnarr", "namespace": "vpn", "state": "absent"}], images={})
-    assert [path.rpartition("/")[2] for method, path, _ in cluster.writes if method == "DELETE"] == [
+    assert [path.rpartition("/")[2] for method, path, dummy in cluster.writes if method == "DELETE"] == [
         "bulkhead-vpn-registry",
         "bulkhead-agent-1",
         "bulkhead-agent-3",
@@ -274,7 +274,7 @@ def test_removal_leaves_what_others_need(run: Any) -> None:
     registry = registered()
     registry["gateways"]["stays"] = {**registry["gateways"]["vpnarr"], "vni": 7002, "network": "10.222.2.0/24"}
     cluster = Cluster(registry=registry)
-    result, _ = run(cluster, gateways=[{"name": "vpnarr", "namespace": "vpn", "state": "absent"}], images={})
+    result, dummy = run(cluster, gateways=[{"name": "vpnarr", "namespace": "vpn", "state": "absent"}], images={})
     assert [(owner, bool(objects)) for owner, objects in cluster.sets] == [(SETS[0], True), (SETS[2], False)]
     method, path, body = cluster.writes[0]
     assert (method, path, len(cluster.writes)) == ("PATCH", REGISTRY, 1)
@@ -285,29 +285,29 @@ def test_removal_leaves_what_others_need(run: Any) -> None:
 
 def test_removal_with_clients_is_refused(run: Any) -> None:
     cluster = Cluster(registry=registered(QBIT))
-    result, _ = run(cluster, gateways=[{"name": "vpnarr", "namespace": "vpn", "state": "absent"}], images={})
+    result, dummy = run(cluster, gateways=[{"name": "vpnarr", "namespace": "vpn", "state": "absent"}], images={})
     assert "clients are behind it: downloads.qbit" in result["msg"]
     assert cluster.writes == [] and cluster.sets == []
 
 
 def test_clients_stay_registered(run: Any) -> None:
     cluster = Cluster(registry=registered(QBIT))
-    result, _ = run(cluster)
+    result, dummy = run(cluster)
     assert result["gateways"][0]["clients"] == ["downloads.qbit"]
-    assert [path for method, path, _ in cluster.writes if method == "PATCH"] == []
+    assert [path for method, path, dummy in cluster.writes if method == "PATCH"] == []
 
 
 def test_damaged_registry_stops_everything(run: Any) -> None:
     cluster = Cluster(registry=registered(QBIT))
     cluster.objects[REGISTRY]["data"]["registry.json"] = "{"
-    result, _ = run(cluster)
+    result, dummy = run(cluster)
     assert "it is not a registry" in result["msg"] and cluster.writes == [] and cluster.sets == []
 
 
 def test_forbidden_secret_is_no_missing_secret(run: Any) -> None:
     cluster = Cluster()
     cluster.denied.add("/api/v1/namespaces/vpn/secrets/mullvad")
-    result, _ = run(cluster, _ansible_check_mode=True)
+    result, dummy = run(cluster, _ansible_check_mode=True)
     assert result["failure"]["code"] == 403 and "get secrets mullvad in vpn" in result["msg"]
     assert cluster.writes == []
 
@@ -331,7 +331,7 @@ def test_forbidden_secret_is_no_missing_secret(run: Any) -> None:
     ids=["wrong key", "engine", "image"],
 )
 def test_not_ready_says_why(run: Any, found: Any, log: Any, words: str) -> None:
-    result, _ = run(Cluster(found=found, log=log))
+    result, dummy = run(Cluster(found=found, log=log))
     assert result["failed"] is True and result["changed"] is True
     assert result["msg"] == f"VPN gateway vpn/vpnarr is not ready after 0 s: {words}"
     assert result["failure"]["reason"] == "NotReady"
@@ -355,7 +355,7 @@ def test_a_pod_of_an_older_template_that_is_not_ready_is_replaced(run: Any) -> N
     assert deletes == [("/api/v1/namespaces/vpn/pods/vpnarr-0", {"uid": "uid-old"})]
     cluster = Cluster(found={**old, "status": READY["status"]})  # a Ready one is replaced by its controller
     run(cluster)
-    assert not [path for method, path, _ in cluster.writes if method == "DELETE"]
+    assert not [path for method, path, dummy in cluster.writes if method == "DELETE"]
 
 
 def test_a_name_without_addresses(monkeypatch: Any) -> None:
