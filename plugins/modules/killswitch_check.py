@@ -444,10 +444,13 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
 from ansible_collections.bulkhead.mesh.plugins.module_utils import _argspec
+
+# _remote is sent as text; Ansible packs what it finds imported.
+# pylint: disable-next=unused-import
 from ansible_collections.bulkhead.mesh.plugins.module_utils._checks import (
     _gather,
     _registry,
-    _remote,  # noqa: F401  # pylint: disable=unused-import  # sent as text; Ansible packs what it finds imported
+    _remote,  # noqa: F401
     _targets,
     _verdict,
 )

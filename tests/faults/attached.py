@@ -27,17 +27,59 @@ VARIABLES = {
         {"name": GATEWAY, "namespace": VPN, "engine": "wireguard", "config_secret": "provider"},
     ],
     "bulkhead_vpn_clients": [{"kind": "StatefulSet", "namespace": CLIENTS, "name": NAME, "gateway": GATEWAY}],
+    "bulkhead_verify_targets": {
+        "stun": [{"address": plan.TARGET4}, {"address": plan.TARGET6}],
+        "http": [{"address": plan.TARGET4}],
+        "dns": [{"address": plan.TARGET4, "zone": plan.ZONE}],
+        "bulk": [{"address": plan.TARGET4}],
+    },
+    "bulkhead_real_addresses": [plan.NODE4, plan.NODE6],
+    "bulkhead_exit_addresses": [SERVER.exit4],
     "bulkhead_vpn_images": {"agent": TOOLBOX, "engine": TOOLBOX, "resolver": "lab.local/coredns:1"},
 }
 
 
-def playbook(name: str) -> None:
-    """Run one of the collection's playbooks with this suite's inventory."""
+def playbook(name: str, more: dict[str, Any] | None = None, check: bool = True) -> int:
+    """Run one of the collection's playbooks with this suite's inventory; its exit code."""
     words = ["ansible-playbook", "-i", str(ROOT / "molecule" / "inventory.yml"), f"playbooks/{name}.yml"]
-    done = subprocess.run(
-        [*words, "-e", json.dumps(VARIABLES)], cwd=ROOT, capture_output=True, text=True, check=False, timeout=400
-    )
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
+    variables = json.dumps({**VARIABLES, **(more or {})})
+    done = subprocess.run([*words, "-e", variables], cwd=ROOT, capture_output=True, text=True, check=False, timeout=400)
+    assert done.returncode == 0 or not check, done.stdout[-3000:] + done.stderr[-1000:]
+    return done.returncode
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What verify said: exit code, verdict of the client, its holding layers, and checks by result."""
+
+    code: int
+    verdict: str
+    layers: dict[str, str]
+    checks: dict[str, set[str]]
+
+
+def verify(folder: Path) -> Proof:
+    """Run the playbook that users run, and read its JSON report."""
+    report = folder / "report.json"
+    code = playbook("verify", {"bulkhead_verify_reports": {"json": str(report)}}, check=False)
+    told = json.loads(report.read_text())
+    client = told["clients"][0]
+    checks: dict[str, set[str]] = {}
+    for one in told["checks"]:
+        checks.setdefault(one["result"], set()).add(one["id"])
+    return Proof(code, client["verdict"], client["layers"], checks)
+
+
+def flush_guard() -> None:
+    """Take the guard's tables away from the one container that may."""
+    words = ("exec", POD, "-c", "bulkhead-overlay", "--", "nft", "flush", "ruleset")
+    kubectl("-n", CLIENTS, *words)
+
+
+def replace_pod() -> None:
+    """A new pod, with a new guard."""
+    kubectl("-n", CLIENTS, "delete", "pod", POD, "--wait=true")
+    kubectl("-n", CLIENTS, "rollout", "status", f"statefulset/{NAME}", "--timeout=60s")
 
 
 def user_objects(paths: Paths) -> list[dict[str, Any]]:
