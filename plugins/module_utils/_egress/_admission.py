@@ -70,11 +70,13 @@ def client_admission(
         ),
         (
             "size(variables.inits) == 0 || " + _any([_accepted(mark) for mark in accepted]),
-            f"The guard of a pod of {client.object} is not the one that was set up: {remedy}",
+            f"Guard and overlay of a pod of {client.object} are not those that were set up: {remedy}",
         ),
         (
-            f"!object.spec.?hostNetwork.orValue(false) && variables.own.all(c, {harmless('c')})",
-            f"A pod of {client.object} must not be privileged, use the node's network or add {', '.join(CAPABILITIES)}.",
+            "!object.spec.?hostNetwork.orValue(false) && !object.spec.?hostPID.orValue(false) && "
+            f"variables.own.all(c, {harmless('c')})",
+            f"A pod of {client.object} must not be privileged, use the node's network or processes, or add "
+            f"{', '.join(CAPABILITIES)}.",
         ),
         (
             f"object.spec.?ephemeralContainers.orValue([]).all(c, {harmless('c')})",
@@ -149,7 +151,7 @@ def endpoints_admission(gateways: Sequence[Gateway]) -> list[_Object]:
             f"Only the endpoint controller of the VPN gateway writes {' and '.join(ours)}, on pods that exist.",
         ),
         (
-            "!variables.writer || request.operation != 'UPDATE' || (object.spec == oldObject.spec && "
+            "!variables.writer || request.operation != 'UPDATE' || (dyn(object).spec == dyn(oldObject).spec && "
             "object.metadata.?labels.orValue({}) == oldObject.metadata.?labels.orValue({}) && "
             "object.metadata.?ownerReferences.orValue([]) == oldObject.metadata.?ownerReferences.orValue([]) && "
             "object.metadata.?finalizers.orValue([]) == oldObject.metadata.?finalizers.orValue([]) && "
@@ -165,8 +167,8 @@ def endpoints_admission(gateways: Sequence[Gateway]) -> list[_Object]:
             f"(oldObject != null && {literal(ours)}.exists(k, k in oldObject.metadata.?annotations.orValue({{}})))",
         ]
     )
-    # A write to the status subresource takes annotations too.
-    rules = [_resources("", ["pods", "pods/status"], ["CREATE", "UPDATE"])]
+    # A write to the status subresource takes annotations too, and a Binding copies its own to the pod.
+    rules = [_resources("", ["pods", "pods/status", "pods/binding", "bindings"], ["CREATE", "UPDATE"])]
     return _policy(
         ENDPOINTS_POLICY, {}, {"resourceRules": rules}, validations, variables, {"concerns-endpoints": concerned}
     )
@@ -191,16 +193,32 @@ def _blocking(container: str) -> str:
 
 
 def _accepted(mark: GuardMark) -> str:
-    """CEL: init container 0 and the annotation are this guard's."""
-    head = _agent_files.command(mark.agent, "guard")
-    parts = ["variables.entry" if part == _agent_files.ENTRY else literal(part) for part in head]
+    """CEL: init containers 0 and 1 and the annotation are of this agent.
+
+    The overlay is judged too: it keeps NET_ADMIN for the whole life of the pod, and its name exempts it elsewhere.
+    """
     checks = [
-        f"variables.inits[0].image == {literal(mark.image)}",
-        f"variables.inits[0].?command.orValue([]) == [{', '.join(parts)}]",
-        "!has(variables.inits[0].args)",
+        "size(variables.inits) > 1",
+        f"variables.inits[1].name == {literal(_names.OVERLAY)}",
+        *_runs_agent("variables.inits[0]", mark, "guard"),
+        *_runs_agent("variables.inits[1]", mark, "overlay"),
         f"variables.annotations[?{literal(_names.AGENT_ANNOTATION)}].orValue('') == {literal(mark.agent)}",
     ]
     return "(" + " && ".join(checks) + ")"
+
+
+def _runs_agent(container: str, mark: GuardMark, command: str) -> list[str]:
+    """CEL: the container runs this command of the agent, and has no more power than it needs."""
+    line = _agent_files.command(mark.agent, command)
+    parts = ["variables.entry" if part == _agent_files.ENTRY else literal(part) for part in line]
+    security = f"{container}.?securityContext"
+    return [
+        f"{container}.image == {literal(mark.image)}",
+        f"{container}.?command.orValue([]) == [{', '.join(parts)}]",
+        f"!has({container}.args)",
+        f"!{security}.?privileged.orValue(false)",
+        f"{security}.?capabilities.?add.orValue([]) == ['NET_ADMIN']",
+    ]
 
 
 def _changed() -> str:
