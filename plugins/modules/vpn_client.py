@@ -368,7 +368,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
 from ansible_collections.bulkhead.mesh.plugins.module_utils import _argspec
-from ansible_collections.bulkhead.mesh.plugins.module_utils._egress import _agent_source, _flow, _parse
+from ansible_collections.bulkhead.mesh.plugins.module_utils._egress import _agent_source, _orphans, _parse
 from ansible_collections.bulkhead.mesh.plugins.module_utils._egress._client_objects import Site
 from ansible_collections.bulkhead.mesh.plugins.module_utils._kube import _client, _config
 from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._errors import KubeError
@@ -449,7 +449,7 @@ def execute(module: AnsibleModule, client: _client.Client) -> dict[str, Any]:
     result = {
         "changed": run.changed,
         "clients": _result.clients(work, run.done, run.live, module.check_mode),
-        "orphans": _flow.orphans(clients, held, work.before),
+        "orphans": _orphans.orphans(clients, held, work.before),
         "plan": _result.plan(work),
         **failed,
     }

@@ -307,17 +307,18 @@ def _binding_last(one: Mapping[str, Any]) -> bool:
 
 def _pods_left(client: Client, held: Held) -> bool:
     """Whether pods with the client's label are left."""
-    return any(_client_label(one) == client.id for one in held.all("Pod", namespace=client.namespace))
+    return any(client_label(one) == client.id for one in held.all("Pod", namespace=client.namespace))
 
 
-def _client_label(one: Mapping[str, Any]) -> str | None:
+def client_label(one: Mapping[str, Any]) -> str | None:
+    """Which client an object of ours is for."""
     return (one["metadata"].get("labels") or {}).get(_names.CLIENT_LABEL)
 
 
 def _protection(client: Client, held: Held) -> list[_Object]:
     """Policy and admission of a client."""
     kinds = ("NetworkPolicy", "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding")
-    return [one for one in held.all(*kinds) if _client_label(one) == client.id]
+    return [one for one in held.all(*kinds) if client_label(one) == client.id]
 
 
 def _staying(namespace: str, held: Held, clients: Sequence[Client]) -> bool:
@@ -379,32 +380,6 @@ def plain(value: Any) -> Any:
     if isinstance(value, list):
         return [plain(one) for one in value]
     return value
-
-
-def orphans(clients: Iterable[Client], held: Held, registries: Mapping[str, _registry.Registry]) -> list[_Object]:
-    """What carries our labels and is in no list: ``{kind, namespace, name, client, reason}``, never touched."""
-    listed = {client.id for client in clients}
-    found = []
-    for one in held.all("StatefulSet", "Deployment"):
-        client = _selector.pod_labels(one).get(_names.CLIENT_LABEL)
-        if client and client not in listed:
-            found.append(_orphan(one, client, "it is attached and stays sealed behind its gateway"))
-    for one in held.all("NetworkPolicy", "ValidatingAdmissionPolicy"):
-        client = _client_label(one)
-        if client and client not in listed:
-            found.append(_orphan(one, client, "it protects a client that no list names"))
-    for namespace, registry in sorted(registries.items()):
-        for name, gateway in sorted((registry.get("gateways") or {}).items()):
-            for client in sorted(gateway.get("clients") or {}):
-                if client not in listed:
-                    entry = {"kind": "ConfigMap", "metadata": {"namespace": namespace, "name": _registry.NAME}}
-                    found.append(_orphan(entry, client, f"gateway {name} keeps its addresses"))
-    return found
-
-
-def _orphan(one: Mapping[str, Any], client: str, reason: str) -> _Object:
-    kind, namespace, name = key_of(one)
-    return {"kind": kind, "namespace": namespace or None, "name": name, "client": client, "reason": reason}
 
 
 def patched(plan: Plan) -> _Object | None:

@@ -648,7 +648,7 @@ def test_both_guards_are_accepted_until_all_pods_have_the_new_one(run: Any, clus
     cluster.after_write = lambda one: seen.append(json.dumps(one.objects[ADMISSION]).count("netshoot"))
     result = run(FULL, agent_image="example.org/agent:2")
     assert result["clients"][0]["action"] == "update"
-    assert seen[0] == 1 and seen[-1] == 0
+    assert seen[0] == 2 and seen[-1] == 0, "the old image of guard and overlay"
     assert cluster.writes[-2] == f"PATCH {ADMISSION}"
 
 
