@@ -14,6 +14,7 @@ import os
 import sys
 from pathlib import Path
 
+from . import plan
 from .build import run
 from .paths import INSIDE, INSIDE_PY, Paths
 from .procs import start_time
@@ -74,7 +75,11 @@ def inside(paths: Paths) -> None:
     run(["pivot_root", ".", "old"], what="Changing to the lab's root file system")
     os.chroot(".")
     run(["umount", "--lazy", "/old"], what="Leaving the machine's file system")
-    environment = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "PYTHONPATH": str(INSIDE_PY)}
+    environment = {
+        "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        "PYTHONPATH": str(INSIDE_PY),
+        "BULKHEAD_LAB_PORT": str(plan.API_LOOPBACK_PORT),
+    }
     os.execve("/usr/bin/tini", ["tini", "--", "/usr/bin/python3", "-m", "bulkhead_lab.labinit"], environment)
 
 

@@ -10,7 +10,10 @@ from .paths import INSIDE_BIN, INSIDE_STATE
 
 PKI = INSIDE_STATE / "pki"
 ETC = Path("/etc/bulkhead-lab")  # configuration files, inside the lab's root file system
-CGROUP = plan.CLUSTER_NAME  # every container's cgroup lies below this one, so `down` can remove them all
+# Every container's cgroup lies below this one, so `down` can remove them all. A lab on another port has its own.
+CGROUP = plan.CLUSTER_NAME + (
+    "" if plan.API_LOOPBACK_PORT == plan.DEFAULT_LOOPBACK_PORT else f"-{plan.API_LOOPBACK_PORT}"
+)
 CONTAINERD_SOCKET = "/run/containerd/containerd.sock"
 NETPOL_SOCKET = "/run/netpol.sock"
 LOCAL_API = f"https://127.0.0.1:{plan.API_PORT}"

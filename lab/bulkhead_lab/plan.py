@@ -7,6 +7,7 @@ so nothing here can be an address of a real host.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 
 CLUSTER_NAME = "bulkhead-lab"
@@ -37,7 +38,10 @@ API_SERVICE4 = "10.96.0.1"
 POD_MTU = 1450
 CLUSTER_DOMAIN = "cluster.local"
 API_PORT = 6443  # inside NS_NODE
-API_LOOPBACK_PORT = 16443  # on the machine's 127.0.0.1: the one thing of the lab that is visible there
+DEFAULT_LOOPBACK_PORT = 16443
+# On the machine's 127.0.0.1: the one thing of the lab that is visible there. A second lab needs another port, and
+# a home of its own.
+API_LOOPBACK_PORT = int(os.environ.get("BULKHEAD_LAB_PORT") or DEFAULT_LOOPBACK_PORT)
 
 # --- the internet target ----------------------------------------------------
 TARGET4, TARGET6 = "203.0.113.10", "2001:db8:113::10"
