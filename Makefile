@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 RUN := dev/run
 
-.PHONY: help demo test test-all lab-up lab-down lab-status lint format sanity unit integration molecule lab-tests build tools clean
+.PHONY: help demo test test-all lab-up lab-down lab-status lint format sanity unit integration molecule lab-tests benchmarks build tools clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -13,8 +13,11 @@ demo: ## bring the lab up and show the picture; the lab stays up
 test: ## everything a change has to pass
 	@$(RUN) @test
 
-test-all: ## make test with the slow tests, and sanity on every Python found
-	@$(RUN) --all @test
+test-all: ## make test with the slow tests, sanity on every Python found, and the benchmarks
+	@$(RUN) --all @test benchmarks
+
+benchmarks: ## what things cost, side by side; wants a machine that does nothing else
+	@$(RUN) benchmarks
 
 lab-up: ## bring the lab up, or do nothing if it is
 	@$(RUN) --keep-lab lab-up

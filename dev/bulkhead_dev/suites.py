@@ -165,6 +165,12 @@ def _cluster_env(ctx: Context) -> dict[str, str]:
     )
 
 
+def _playbook_env(ctx: Context) -> dict[str, str]:
+    """For playbooks of the checkout that are run on the lab's cluster."""
+    paths = f"{ctx.places.checkout / '.workspace'}:{ctx.kubernetes_core}"
+    return {**_cluster_env(ctx), "ANSIBLE_COLLECTIONS_PATH": paths, "PYTHONPATH": str(ctx.kubernetes_core)}
+
+
 def integration(ctx: Context) -> None:
     """Each module against the lab's API server."""
     ctx.need_lab()
@@ -177,7 +183,7 @@ def integration(ctx: Context) -> None:
 
 
 def molecule(ctx: Context) -> None:
-    """All molecule scenarios on the lab."""
+    """All molecule scenarios on the lab; `kind` is for users' CI and needs a container engine."""
     ctx.need_lab()
     env = _cluster_env(ctx)
     # molecule remembers what it has created; in a home of its own that memory starts empty each time.
@@ -185,7 +191,7 @@ def molecule(ctx: Context) -> None:
     shutil.rmtree(home, ignore_errors=True)
     home.mkdir()
     base = ["--base-config", str(ctx.collection / "molecule" / "base.yml")]
-    ctx.run([ctx.program("molecule"), *base, "test", "--all"], cwd=ctx.collection, env={**env, "HOME": str(home)})
+    ctx.run([ctx.program("molecule"), *base, "test", "--all", "--exclude", "kind"], cwd=ctx.collection, env={**env, "HOME": str(home)})
 
 
 def installed(ctx: Context) -> None:
@@ -214,9 +220,21 @@ def lab_tests(ctx: Context) -> None:
 def faults(ctx: Context) -> None:
     """Each VPN layer alone, and the gateway's misfortunes, with senders running and the capture counting."""
     ctx.need_lab()
-    paths = f"{ctx.places.checkout / '.workspace'}:{ctx.kubernetes_core}"
-    env = {**_cluster_env(ctx), "ANSIBLE_COLLECTIONS_PATH": paths, "PYTHONPATH": str(ctx.kubernetes_core)}
-    _pytest(ctx, "tests/faults", env=env)
+    _pytest(ctx, "tests/faults", env=_playbook_env(ctx))
+
+
+def mutations(ctx: Context) -> None:
+    """What verify must notice, broken on purpose: every protection, and the tool itself."""
+    ctx.need_lab()
+    _pytest(ctx, "tests/mutations", env=_playbook_env(ctx))
+
+
+def benchmarks(ctx: Context) -> None:
+    """Ratios, side by side in one run: object_set, and what VPN egress costs."""
+    ctx.need_lab()
+    folder = ctx.places.checkout / "tests" / "benchmarks"
+    commands = [[ctx.program("python"), str(folder / name)] for name in ("object_set.py", "vpn.py")]
+    ctx.run_all(commands, cwd=ctx.places.checkout, env=_playbook_env(ctx))
 
 
 def lifecycle(ctx: Context) -> None:
@@ -257,6 +275,8 @@ SUITES = (
     Suite("installed", "Installed playbook in check mode", installed),
     Suite("lab-tests", "The lab's own suites", lab_tests, timeout=3600.0),
     Suite("faults", "Faults on the VPN path", faults, timeout=3600.0),
+    Suite("mutations", "What verify must notice, broken on purpose", mutations, timeout=3600.0),
+    Suite("benchmarks", "Benchmarks: ratios side by side", benchmarks, live=True),
     Suite("lifecycle", "The lab's life, and the machine as it was before", lifecycle, timeout=3600.0),
     Suite("lab-down", "Lab down", lab_down, always=True, live=True),
 )
@@ -265,7 +285,7 @@ GROUPS = {
     "lint": ("lint", "ansible-lint", "changelog", "docs", "go-lint"),
     "unit": ("unit", "ansible-units", "go-unit"),
     "static": tuple(suite.name for suite in SUITES[:12]),
-    "test": tuple(suite.name for suite in SUITES if suite.name != "lab-up"),
+    "test": tuple(suite.name for suite in SUITES if suite.name not in ("lab-up", "benchmarks")),
 }
 
 

@@ -18,7 +18,7 @@ from .progress import human
 NAMESPACE, NAME = "downloads", "qbittorrent"
 VPN_NAMESPACE, SECRET = "vpn", "north-wg0"
 GUARDED = "bulkhead-overlay"  # a container that shares the client's network namespace and has Python
-WORKLOAD = CHECKOUT_LAB / "demo" / "qbittorrent.yaml"
+WORKLOADS = CHECKOUT_LAB / "demo"
 DOWNLOAD_TIMEOUT = 180.0  # seconds
 POLL = 1.0
 
@@ -43,8 +43,8 @@ def qbittorrent(paths: Paths, path: str, *curl: str) -> str:
 
 
 def prepare(paths: Paths) -> None:
-    """What a user has before the collection comes: a workload that runs, and a provider's configuration in a Secret."""
-    lifecycle.kubectl(paths, "apply", "--server-side", "-f", str(WORKLOAD))
+    """What a user has before the collection comes: workloads that run, and a provider's configuration in a Secret."""
+    lifecycle.kubectl(paths, "apply", "--server-side", "-f", str(WORKLOADS))
     config = world.client_config(paths.state, plan.VPN_SERVERS[0].name, 1)
     # The file's name is an argument, its content never is.
     secret = ["create", "secret", "generic", SECRET, f"--from-file=wg0.conf={config}", "--dry-run=client", "-o", "json"]

@@ -9,9 +9,11 @@ from typing import Any
 
 from ansible.errors import AnsibleFilterError
 
+from ansible_collections.bulkhead.mesh.plugins.module_utils._ingress import _model, _plan
+
 DOCUMENTATION = r"""
 name: namespace_manifests
-short_description: Manifests of namespaces with their labels for mesh and Pod Security
+short_description: Manifests of namespaces with their labels for mesh, segments and Pod Security
 version_added: 0.1.0
 author:
   - bulkhead.mesh contributors (@bulkhead-mesh)
@@ -23,6 +25,7 @@ options:
     description:
       - Namespaces, each with C(name) and C(mesh), which is V(ambient), V(sidecar), V(none) or V(unmanaged).
       - V(none) keeps its pods out of a mesh; with V(unmanaged), or when C(mesh) is absent, no label says anything.
+      - C(segments) are names of segments of P(bulkhead.mesh.ingress_gateways#role), whose gateways its routes may attach to.
     type: list
     elements: dict
     required: true
@@ -62,12 +65,15 @@ PRIVILEGED = {"pod-security.kubernetes.io/enforce": "privileged"}
 
 
 def namespace_manifests(
-    namespaces: Iterable[Mapping[str, str]], privileged: Iterable[str] = ()
+    namespaces: Iterable[Mapping[str, Any]], privileged: Iterable[str] = ()
 ) -> list[dict[str, Any]]:
     """One manifest for each namespace."""
     if isinstance(namespaces, (str, Mapping)) or not isinstance(namespaces, Iterable):
         raise AnsibleFilterError("namespace_manifests needs a list of namespaces: write - {name: core, mesh: ambient}.")
     wanted, made, seen = set(privileged), [], set()
+    segments, problems = _plan.segments(namespaces)
+    if problems:
+        raise AnsibleFilterError(" ".join(str(one) for one in problems))
     for index, entry in enumerate(namespaces):
         name = entry.get("name") if isinstance(entry, Mapping) else None
         if not isinstance(name, str) or not name:
@@ -81,7 +87,8 @@ def namespace_manifests(
         if name in seen:
             raise AnsibleFilterError(f"The namespace {name} is listed twice: remove one of the entries.")
         seen.add(name)
-        labels = {**MESH[mesh], **(PRIVILEGED if name in wanted else {})}
+        attaches = {_model.segment_label(one): _model.ATTACHES for one in sorted(segments[name] or ())}
+        labels = {**MESH[mesh], **attaches, **(PRIVILEGED if name in wanted else {})}
         metadata: dict[str, Any] = {"name": name, **({"labels": labels} if labels else {})}
         made.append({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
     return made

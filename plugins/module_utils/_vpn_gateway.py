@@ -95,7 +95,7 @@ class Run:
         work = _gateway_flow.plan(gateways, seen, addresses, self.params["dns"], networks, self.check)
         if work.problems:
             raise Refused(work.problems)
-        for problem in work.unknown.values():
+        for problem in [*work.unknown.values(), *work.before]:
             self.changed = True
             self.warnings.append(f"{problem} In a real run this has to be so before.")
         shared = _gateway.Shared(
@@ -184,7 +184,8 @@ class Run:
             self._register(namespace, work.registries[namespace])
         for namespace in sorted({plan.gateway.namespace for plan in work.plans}):
             self._create(_gateway.agent_objects(namespace, shared)[0])
-            self.apply_objects(namespace_set(namespace), _gateway.namespace_objects(namespace, shared))
+            common = _gateway.namespace_objects(namespace, work.registries[namespace], shared)
+            self.apply_objects(namespace_set(namespace), common)
         for plan in work.plans:
             registry = work.registries[plan.gateway.namespace]
             self.apply_objects(gateway_set(plan.gateway), _gateway.gateway_objects(plan, registry, shared))

@@ -55,8 +55,8 @@ options:
   state:
     description:
       - V(present) makes the set exactly O(objects).
-      - V(absent) deletes all members of the set and its record. Kinds of O(objects) are looked at as well, for the case
-        that the record is lost.
+      - V(absent) deletes the members of the set and its record. Adopted ones are given back. Kinds of O(objects) are
+        looked at as well, for the case that the record is lost.
     type: str
     choices: [present, absent]
     default: present
@@ -69,7 +69,8 @@ options:
     elements: dict
   prune:
     description:
-      - Whether members that are not in O(objects) any more are deleted. With V(false) they stay members.
+      - Whether members that are not in O(objects) any more are deleted, or given back if they were adopted. With
+        V(false) they stay members.
     type: bool
     default: true
   prune_protect:
@@ -80,17 +81,30 @@ options:
     type: list
     elements: str
     default: [Namespace, CustomResourceDefinition, PersistentVolumeClaim]
+  release:
+    description:
+      - Kinds that are given back instead of deleted or kept, though the set made their objects, each as V(Kind) or
+        V(Kind.group). Nothing of the set stays on them, so its record can go.
+      - Given back means that the fields go that only this set has given a value, and its labels and annotations with
+        them. Where the object cannot do without such a field, that is an error and nothing is changed.
+      - When absent, only adopted objects are given back.
+    type: list
+    elements: str
+    default: []
   adopt:
     description:
       - Existing objects that may become members, as V(Kind/namespace/name), or V(Kind/name) for cluster-wide ones. The
         wildcards V(*) and V(?) are allowed.
+      - An adopted object is marked by the annotation C(bulkhead.mesh/adopted) and never deleted. When it leaves the set
+        it is given back like those of O(release), whatever O(prune_protect) says.
       - When absent, an object that exists and is not a member is refused. A member of another set always is.
     type: list
     elements: str
     default: []
   force_conflicts:
     description:
-      - Whether to take over fields that others manage with other values.
+      - Whether to take over fields that others manage with other values. The former value is not remembered. Such a
+        field goes when an adopted object is given back.
     type: bool
     default: false
   wait:
@@ -138,6 +152,12 @@ EXAMPLES = r"""
     wait: true
     objects: "{{ resolver_objects }}"
 
+- name: Give the ConfigMap back as it was, and delete the rest
+  bulkhead.mesh.object_set:
+    name: resolver
+    namespace: vpn
+    state: absent
+
 - name: Remove everything of the set, namespaces too
   bulkhead.mesh.object_set:
     name: downloads-base
@@ -177,8 +197,8 @@ objects:
       sample: settings
     action:
       description: >-
-        V(create), V(update), V(adopt), V(unchanged), V(prune), or V(kept) for a former object that O(prune) or
-        O(prune_protect) keeps.
+        V(create), V(update), V(adopt), V(unchanged), V(prune) for one that is deleted, V(release) for one that is given
+        back, or V(kept) for a former object that O(prune) or O(prune_protect) keeps.
       returned: always
       type: str
       sample: update
@@ -210,7 +230,7 @@ requests:
       type: int
       sample: 0
     applies:
-      description: Objects written.
+      description: Objects written or given back.
       returned: always
       type: int
       sample: 0
@@ -289,6 +309,7 @@ def spec() -> dict[str, Any]:
             "objects": {"type": "list", "elements": "dict"},
             "prune": {"type": "bool", "default": True},
             "prune_protect": {"type": "list", "elements": "str", "default": PROTECTED},
+            "release": {"type": "list", "elements": "str", "default": []},
             "adopt": {"type": "list", "elements": "str", "default": []},
             "force_conflicts": {"type": "bool", "default": False},
             "wait": {"type": "bool", "default": False},
@@ -298,11 +319,19 @@ def spec() -> dict[str, Any]:
 
 def job(params: dict[str, Any], check_mode: bool) -> _reconcile.Job:
     """The options as the engine takes them."""
+    options = _plan.Options(
+        adopt=params["adopt"],
+        prune=params["prune"],
+        protect=params["prune_protect"],
+        release=params["release"],
+        force=params["force_conflicts"],
+        check=check_mode,
+    )
     return _reconcile.Job(
         ObjectSet(params["name"], params["namespace"]),
         params["objects"] or [],
         params["state"] == "present",
-        _plan.Options(params["adopt"], params["prune"], params["prune_protect"], params["force_conflicts"], check_mode),
+        options,
         params["wait"],
         Waiting(params["wait_timeout"], params["wait_sleep"]),
     )

@@ -11,27 +11,15 @@ code is 1 when the ratio to tasks per object is below --at-least.
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import subprocess
 import sys
-import tempfile
-import time
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from measure import Audit, play, words
+
 NAMESPACE = "object-set-benchmark"
 KINDS = ("ConfigMap", "Secret", "ServiceAccount", "Service", "NetworkPolicy")
-PLAY = """
-- hosts: localhost
-  connection: local
-  gather_facts: false
-  vars: {{ansible_python_interpreter: "{{{{ ansible_playbook_python }}}}"}}
-  tasks:
-    - ansible.builtin.assert: {{that: true, quiet: true}}
-{task}
-"""
 TASKS = {
     "nothing": "",
     "object_set, one task": """
@@ -80,43 +68,6 @@ def manifest(index: int) -> dict[str, Any]:
     return made
 
 
-def play(task: str, variables: dict[str, Any]) -> float:
-    """Run a play with one task; the seconds it took."""
-    with tempfile.TemporaryDirectory() as folder:
-        book, values = Path(folder, "play.yml"), Path(folder, "values.json")
-        book.write_text(PLAY.format(task=task), encoding="utf-8")
-        values.write_text(json.dumps(variables), encoding="utf-8")
-        begin = time.monotonic()
-        done = subprocess.run(
-            ["ansible-playbook", "-i", "localhost,", "-e", f"@{values}", str(book)],
-            env={**os.environ, "ANSIBLE_NOCOLOR": "1"},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        seconds = time.monotonic() - begin
-    if done.returncode:
-        sys.exit(f"The play failed:\n{done.stdout[-4000:]}{done.stderr[-2000:]}")
-    return seconds
-
-
-def requests_since(log: Path | None, place: int) -> tuple[str, int]:
-    """(requests by verb that the audit log has from ``place`` on, the new place)."""
-    if log is None or not log.exists():
-        return "no audit log", 0
-    with log.open("rb") as file:
-        file.seek(place)
-        lines = file.read().splitlines(keepends=True)
-    counts: Counter[str] = Counter()
-    for line in lines:
-        event = json.loads(line) if line.endswith(b"\n") else {}
-        agent = event.get("userAgent", "")
-        if agent == "bulkhead.mesh" or agent.startswith("OpenAPI-Generator"):
-            counts[event["verb"]] += 1
-    words = ", ".join(f"{count} {verb}" for verb, count in sorted(counts.items())) or "none"
-    return words, place + sum(map(len, lines))
-
-
 def main() -> int:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -136,7 +87,7 @@ def main() -> int:
         for name in ("object_set, one task", "k8s, one task", "object_set, one task"):
             play(TASKS[name], variables)
         empty = min(play("", variables) for _round in range(options.rounds))
-        place = requests_since(log, 0)[1]
+        audit = Audit(log)
         seconds: dict[str, float] = {}
         print(
             f"No-change run of {len(objects)} objects of {len(KINDS) + 1} kinds, less {empty:.2f} s of an empty play:"
@@ -144,8 +95,7 @@ def main() -> int:
         for name in list(TASKS)[1:]:
             rounds = 1 if "per object" in name else options.rounds
             seconds[name] = min(play(TASKS[name], variables) for _round in range(rounds)) - empty
-            words, place = requests_since(log, place)
-            print(f"  {name:24} {seconds[name]:7.2f} s   {words} (in {rounds} rounds)")
+            print(f"  {name:24} {seconds[name]:7.2f} s   {words(audit.since())} (in {rounds} rounds)")
     finally:
         play(REMOVE, variables)
     ours = seconds["object_set, one task"]

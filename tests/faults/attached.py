@@ -39,35 +39,42 @@ VARIABLES = {
 }
 
 
-def playbook(name: str, more: dict[str, Any] | None = None, check: bool = True) -> int:
-    """Run one of the collection's playbooks with this suite's inventory; its exit code."""
+def play(name: str, more: dict[str, Any] | None = None) -> tuple[int, str]:
+    """Run one of the collection's playbooks with this suite's inventory; its exit code and what it printed."""
     words = ["ansible-playbook", "-i", str(ROOT / "molecule" / "inventory.yml"), f"playbooks/{name}.yml"]
     variables = json.dumps({**VARIABLES, **(more or {})})
     done = subprocess.run([*words, "-e", variables], cwd=ROOT, capture_output=True, text=True, check=False, timeout=400)
-    assert done.returncode == 0 or not check, done.stdout[-3000:] + done.stderr[-1000:]
-    return done.returncode
+    return done.returncode, done.stdout + done.stderr
+
+
+def playbook(name: str, more: dict[str, Any] | None = None, check: bool = True) -> int:
+    """The same; with ``check`` a failure is one of the test."""
+    code, told = play(name, more)
+    assert code == 0 or not check, told[-4000:]
+    return code
 
 
 @dataclass(frozen=True)
 class Proof:
-    """What verify said: exit code, verdict of the client, its holding layers, and checks by result."""
+    """What verify said: exit code, verdict of the client, its holding layers, checks by result, and why not."""
 
     code: int
     verdict: str
     layers: dict[str, str]
     checks: dict[str, set[str]]
+    reasons: list[str]
 
 
-def verify(folder: Path) -> Proof:
-    """Run the playbook that users run, and read its JSON report."""
+def verify(folder: Path, more: dict[str, Any] | None = None) -> Proof:
+    """Run the playbook that users run, and read its JSON report; the verdict is the first client's."""
     report = folder / "report.json"
-    code = playbook("verify", {"bulkhead_verify_reports": {"json": str(report)}}, check=False)
+    code = playbook("verify", {"bulkhead_verify_reports": {"json": str(report)}, **(more or {})}, check=False)
     told = json.loads(report.read_text())
     client = told["clients"][0]
     checks: dict[str, set[str]] = {}
     for one in told["checks"]:
         checks.setdefault(one["result"], set()).add(one["id"])
-    return Proof(code, client["verdict"], client["layers"], checks)
+    return Proof(code, client["verdict"], client["layers"], checks, client["reasons"])
 
 
 def flush_guard() -> None:
@@ -90,7 +97,7 @@ def user_objects(paths: Paths) -> list[dict[str, Any]]:
         "metadata": {"labels": {"app": NAME}},
         "spec": {"terminationGracePeriodSeconds": 1, "containers": [container]},
     }
-    spec = {"serviceName": NAME, "selector": {"matchLabels": {"app": NAME}}, "template": template}
+    spec = {"replicas": 1, "serviceName": NAME, "selector": {"matchLabels": {"app": NAME}}, "template": template}
     metadata = {"name": NAME, "namespace": CLIENTS}
     return [
         *({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}} for name in (CLIENTS, VPN)),

@@ -53,7 +53,7 @@ def test_the_gateway_moves_while_the_endpoint_controller_is_down(paths: Paths) -
         "--for=delete",
         "pod",
         "-l",
-        "app.kubernetes.io/name=bulkhead-endpoints",
+        "bulkhead.mesh/role=vpn-endpoints",
         check=False,
     )
     delete = ("-n", attached.VPN, "delete", "pod", attached.GATEWAY_POD, "--wait=false")

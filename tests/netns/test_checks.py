@@ -43,11 +43,10 @@ SITE = Site(frozenset({REAL4, REAL6}), ("declared",), frozenset({EXIT}))
 
 def run_probe(world: World, pod: str, request: dict[str, Any], confined: bool = True) -> Probe | Missing:
     """As an exec does it: standard input, the capabilities of our containers."""
-    sent = {**request, "sources": _agent_source.read(), "code": _gather.code()}
-    sent["mount"] = str(world.directory / "bulkhead_agent")
+    line = _gather.sent({**request, "mount": str(world.directory / "bulkhead_agent")}, _agent_source.read())
     limits = ["setpriv", "--bounding-set=-all,+net_admin", "--inh-caps=-all"] if confined else []
     argv = world.enter(f"pod-{pod}", *limits, sys.executable, "-I", "-c", _remote.BOOT)
-    done = subprocess.run(argv, input=json.dumps(sent) + "\n", capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(argv, input=line, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     return _plan.parse(json.loads(done.stdout))
 

@@ -5,8 +5,9 @@
 # Private to this collection: may change at any time.
 """The endpoint controller: tells pods where their other end is, once a second.
 
-It reads the registry and the labelled pods and writes two annotations, nothing else. While it is down, or while it
-cannot read something, what the pods know stays as it is.
+It reads the registry and the labelled pods and writes two annotations. It deletes a gateway's pod whose container the
+kubelet holds back, and nothing else. While it is down, or while it cannot read something, what the pods know stays as
+it is.
 """
 
 from __future__ import annotations
@@ -78,7 +79,7 @@ class Api:
         data = None
         if body is not None:
             data = json.dumps(body).encode()
-            headers["Content-Type"] = "application/merge-patch+json"
+            headers["Content-Type"] = "application/merge-patch+json" if method == "PATCH" else "application/json"
         for again in (self._connection is not None, False):
             try:
                 status, raw = self._exchange(method, path, data, headers)
@@ -141,6 +142,8 @@ class Controller:
             clients[namespace] = self._pods(namespace, selector)
         for patch in peering.decide(self.registry, gateways, clients):
             self._patch(patch)
+        for pod in peering.to_replace(self.registry, gateways):
+            self._delete(pod)
         # Pods and namespaces that are gone are not remembered for ever.
         self._complaints = {about: why for about, why in self._complaints.items() if about in self._touched}
 
@@ -186,6 +189,21 @@ class Controller:
             return
         self._say(f"pod {pod}", "")
         log("written", pod=pod, **{key[len(peering.PREFIX) :]: text for key, text in patch.annotations.items()})
+
+    def _delete(self, pod: peering.Pod) -> None:
+        """Let the StatefulSet make this pod anew, and no pod that took over its name."""
+        self._beat()
+        name = f"{pod.namespace}/{pod.name}"
+        path = f"/api/v1/namespaces/{quote(pod.namespace)}/pods/{quote(pod.name)}"
+        body = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": pod.uid}}
+        try:
+            self.api.call("DELETE", path, body)
+        except ApiError as exc:
+            if exc.status not in (404, 409):
+                self._say(f"replacing {name}", str(exc))
+            return
+        self._say(f"replacing {name}", "")
+        log("replaced", pod=name, detail="the kubelet held back a container that was killed")
 
     def _say(self, about: str, why: str) -> None:
         """Log a failure when it begins, changes and ends, not once a second."""

@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 # Private to this collection: may change at any time.
-"""What the endpoint controller writes on which pod. Pure.
+"""What the endpoint controller writes on which pod, and which pod it replaces. Pure.
 
 The registry says who may be behind which gateway and with which inner addresses::
 
@@ -29,6 +29,7 @@ CLIENT_LABEL = PREFIX + "vpn-client"
 GATEWAY_LABEL = PREFIX + "vpn-gateway"
 ROLE_LABEL = PREFIX + "role"
 GATEWAY_ROLE = "gateway"
+_LAST_FAILURE = 128  # exit codes above it are signals
 ADDRESS = PREFIX + "gateway-address"
 PEERS = PREFIX + "peers"
 
@@ -65,6 +66,7 @@ class Pod:
     annotations: Mapping[str, str]
     address: IPv4Address | None
     alive: bool  # neither ended nor being deleted
+    held_back: bool = False  # a container was ended again and again, and the kubelet lets it wait for that
 
     @property
     def age_key(self) -> tuple[str, str]:
@@ -119,7 +121,23 @@ def parse_pod(item: Mapping[str, Any]) -> Pod:
         annotations=metadata.get("annotations") or {},
         address=_ipv4(status),
         alive=not metadata.get("deletionTimestamp") and status.get("phase", "Pending") in ("Pending", "Running"),
+        held_back=any(_held_back(one) for one in status.get("containerStatuses") or ()),
     )
+
+
+def _held_back(container: Mapping[str, Any]) -> bool:
+    """Whether a container waits, or is about to, although nothing is wrong with it: somebody ended it.
+
+    A container that fails by itself (exit codes 1 to 128) would fail in a new pod as well, and its log is the evidence.
+    The first restart is at once; one that ended after it will have to wait.
+    """
+    state, last = container.get("state") or {}, container.get("lastState") or {}
+    if (state.get("waiting") or {}).get("reason") == "CrashLoopBackOff":
+        ended = last.get("terminated") or {}
+    else:
+        ended = (state.get("terminated") or {}) if container.get("restartCount") else {}
+    code = ended.get("exitCode")
+    return code is not None and (code == 0 or code > _LAST_FAILURE)
 
 
 def _ipv4(status: Mapping[str, Any]) -> IPv4Address | None:
@@ -152,6 +170,13 @@ def decide(
             held = pod.annotations.get(PEERS, "")
             patches += _difference(pod, PEERS, _peers(name, registry[name], clients, held))
     return patches
+
+
+def to_replace(registry: Mapping[str, Link], gateways: Iterable[Pod] | None) -> list[Pod]:
+    """Gateway pods that are back sooner as new pods: the kubelet's waiting time, up to minutes, is counted per pod."""
+    return [
+        pod for pod in gateways or () if pod.alive and pod.held_back and pod.labels.get(GATEWAY_LABEL, "") in registry
+    ]
 
 
 def _difference(pod: Pod, key: str, value: str) -> list[Patch]:

@@ -56,7 +56,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Probe:
-    """What the probe in one pod brought back; ``facts`` are described in ``_remote``."""
+    """What the probe in one pod brought back; ``facts`` are described in ``_remote.facts``."""
 
     facts: Mapping[str, Any] = field(default_factory=dict)
     steps: Mapping[str, Step] = field(default_factory=dict)
@@ -87,13 +87,16 @@ class PolicyView:
     """The policy as it is and as it should be.
 
     ``problems`` are differences as sentences. ``selected`` are names of live pods the policy's selector takes,
-    ``meant`` those of the pods it is for.
+    ``meant`` those of the pods it is for. ``opened`` is what policies of others let these pods reach beyond it,
+    ``unjudged`` are policies of which nobody here can say that.
     """
 
     live: Mapping[str, Any] | None
     problems: tuple[str, ...] = ()
     selected: frozenset[str] = frozenset()
     meant: frozenset[str] = frozenset()
+    opened: tuple[str, ...] = ()
+    unjudged: tuple[str, ...] | Missing = ()
 
 
 @dataclass(frozen=True)
@@ -104,6 +107,34 @@ class Twins:
     control: Probe | Missing
     same_node: bool = True
     open_seconds: float = 0.0  # how long the covered twin got through before it was cut off
+
+
+@dataclass(frozen=True)
+class Record:
+    """A connection in the mesh's own log. ``source`` and ``destination`` are ``namespace/service account``, empty where
+    an end showed no identity; ``port`` is the caller's own."""
+
+    port: int
+    source: str = ""
+    destination: str = ""
+    direction: str = ""
+
+
+@dataclass(frozen=True)
+class MeshView:
+    """The mesh around one pod. ``declared``: the inventory says that the pod is in it.
+
+    ``dataplane`` names what serves as ztunnel, ``audit`` says what could take the pod's traffic elsewhere. ``ports`` are
+    the local ports of the calls a check made, ``peers`` the pairs of accounts such a call has to show.
+    """
+
+    declared: bool = False
+    dataplane: str = ""
+    audit: tuple[str, ...] | Missing = Missing("the mesh was not read")
+    probe_addresses: tuple[str, ...] | Missing = Missing("the mesh's agent was not read")
+    records: tuple[Record, ...] | Missing = Missing("the mesh's log was not read")
+    ports: Mapping[str, tuple[int, ...] | Missing] = field(default_factory=dict)  # by check
+    peers: Mapping[str, frozenset[tuple[str, str]]] = field(default_factory=dict)  # by check
 
 
 @dataclass(frozen=True)
@@ -141,6 +172,8 @@ class GatewayEvidence:
     probe: Probe | Missing = Missing("nothing was tried in the gateway")
     policy: PolicyView | Missing = Missing("the gateway's policy was not read")
     twins: Twins | Missing = Missing("no twins were made")
+    namespace_mode: str | Missing = Missing("the gateway's namespace was not read")  # its label for the mesh
+    dataplane: str = ""  # what serves as ztunnel
     clients: Mapping[str, str] = field(default_factory=dict)  # live client pods -> their addresses
     all_clients: bool = True  # False: pods of other namespaces could not be read
 
@@ -168,3 +201,4 @@ class PodEvidence:
     policy: PolicyView | Missing = Missing("the policy was not read")
     twins: Twins | Missing = Missing("no twins were made")
     gateway: GatewayEvidence | Missing = Missing("the gateway was not looked at")
+    mesh: MeshView | Missing = Missing("the mesh was not looked at")

@@ -11,16 +11,15 @@ Everything that goes wrong here becomes a ``Missing`` with the reason, so that n
 from __future__ import annotations
 
 import json
-import pkgutil
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ansible_collections.bulkhead.mesh.plugins.module_utils import _checks
+from ansible_collections.bulkhead.mesh.plugins.module_utils import _sources
 from ansible_collections.bulkhead.mesh.plugins.module_utils._checks import _controls, _plan, _remote, _twins
 from ansible_collections.bulkhead.mesh.plugins.module_utils._checks._evidence import Inside, Probe, Twins
 from ansible_collections.bulkhead.mesh.plugins.module_utils._checks._result import Missing
@@ -29,6 +28,17 @@ from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._errors import
 from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._exec import Executor, Place
 from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._types import Request
 from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._wait import wait_until
+
+if TYPE_CHECKING:
+    # Sent as text; Ansible packs into a module's archive what it finds imported.
+    from ansible_collections.bulkhead.mesh.plugins.module_utils._checks._remote import (  # noqa: F401
+        answer,
+        attempts,
+        facts,
+        place,
+        start,
+        steps,
+    )
 
 COMMAND = ("python3", "-I", "-c", _remote.BOOT)
 # One look into a container of the user's; it may have no shell, and then nothing is known from inside.
@@ -49,18 +59,19 @@ class Runner:
     pause: Callable[[float], None] = time.sleep
 
 
-def code() -> str:
-    """Text of the probe, as it lies beside this file or in the archive a module runs from."""
-    return (pkgutil.get_data(_checks.__name__, "_remote.py") or b"").decode()
+def sent(request: Mapping[str, Any], agent: Mapping[str, str]) -> str:
+    """The line that a probe reads: the request with all code. ``agent`` are the agent's files."""
+    files = _sources.read(_remote)
+    return json.dumps({**request, "sources": dict(agent), "rooms": files, "code": files["start.py"]}) + "\n"
 
 
 def probe(
     runner: Runner, place: Place, request: Mapping[str, Any], steps: Sequence[Mapping[str, Any]]
 ) -> Probe | Missing:
     """Run the probe in one container. ``request`` has facts, table, config and routes."""
-    sent = {**request, "steps": list(steps), "sources": dict(runner.sources), "code": code()}
+    line = sent({**request, "steps": list(steps)}, runner.sources)
     try:
-        output = runner.executor.run(place, COMMAND, json.dumps(sent) + "\n", _plan.longest(steps) + runner.timeout)
+        output = runner.executor.run(place, COMMAND, line, _plan.longest(steps) + runner.timeout)
     except KubeError as exc:
         return Missing(exc.msg)
     if output.code:

@@ -70,13 +70,29 @@ def selects(evidence: Evidence) -> Finding:
     if isinstance(view, Finding):
         return view
     if not view.meant:
-        return unknown("no pod of the client runs")
+        return unknown("no pod runs that it is for")
     missed, others = sorted(view.meant - view.selected), sorted(view.selected - view.meant)
     if missed:
         return failed(f"not {', '.join(missed)}", "the policy does not select these pods")
     if others:
         return failed(f"also {', '.join(others)}", "the policy selects pods that are not meant")
     return passed(f"{len(view.meant)} pods and no other")
+
+
+def union(evidence: Evidence) -> Finding:
+    """np-union: no policy of others lets these pods reach more."""
+    view = _live(evidence)
+    if isinstance(view, Finding):
+        return view
+    if view.opened:
+        return failed(f"{len(view.opened)} rules of others open more", "; ".join(view.opened))
+    if not view.meant:
+        return unknown("no pod runs that it is for")
+    if isinstance(view.unjudged, Missing):
+        return unknown(str(view.unjudged))
+    if view.unjudged:
+        return unknown("; ".join(view.unjudged))
+    return passed("no policy of others opens more")
 
 
 def enforced(evidence: Evidence) -> Finding:

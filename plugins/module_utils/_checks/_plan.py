@@ -28,7 +28,7 @@ DISCARD = 9
 BULK = 256 * 1024  # bytes each way
 LITERALS = {"lan": "192.168.0.1", "link-local": "169.254.169.254", "multicast": "239.255.255.250"}
 CLIENT_TABLE, GATEWAY_TABLE = "bulkhead_guard", "bulkhead_gateway"
-_COMMON = ("agent", "netns", "tools", "guard", "egress", "rendered", "link", "mtu", "fdb", "neighbours")
+_COMMON = ("agent", "netns", "tools", "guard", "egress", "rendered", "link", "mtu", "fdb", "neighbours", "mesh")
 CLIENT_FACTS = (*_COMMON, "routes", "addresses", "resolv", "ping_groups")
 GATEWAY_FACTS = (*_COMMON, "forward", "forwards")
 Entry = dict[str, Any]
@@ -85,8 +85,10 @@ def leak_steps(targets: Sequence[Target], timeout: float) -> list[Entry]:
     return [_step("pod-direct", named, NOBODY, ROOT), _step("pod-dev-bind", bound, NOBODY, ROOT)]
 
 
-def client_steps(targets: Sequence[Target], timeout: float, pod_ip: str, resolver: str) -> list[Entry]:
-    """All attempts in a client's pod."""
+def client_steps(
+    targets: Sequence[Target], timeout: float, pod_ip: str, resolver: str, mesh: Sequence[tuple[str, int]] = ()
+) -> list[Entry]:
+    """All attempts in a client's pod; ``mesh`` are address and port of Services in the mesh that it may call."""
     stun = _of(targets, "stun")
     first = stun[:1]
     bound = {"method": "bindtodevice", "device": POD_DEVICE}
@@ -110,6 +112,7 @@ def client_steps(targets: Sequence[Target], timeout: float, pod_ip: str, resolve
         _step("dns-exit", names),
         _step("bulk-small", [{**entry(one, timeout), "bulk": 64} for one in bulk]),
         _step("ovl-mtu", [*full, *(entry(one, timeout) for one in bulk)]),
+        *([_step("mesh-out", [entry(Target("mesh", "call", *one), timeout) for one in mesh])] if mesh else []),
     ]
 
 

@@ -18,11 +18,13 @@ from ansible_collections.bulkhead.mesh.plugins.module_utils._checks import (
     _judge_controls,
     _judge_dns,
     _judge_gateway,
+    _judge_mesh,
     _judge_pod,
     _judge_policy,
 )
 from ansible_collections.bulkhead.mesh.plugins.module_utils._checks._result import (
     PASS,
+    SKIPPED,
     Finding,
     Result,
     skipped,
@@ -32,7 +34,7 @@ from ansible_collections.bulkhead.mesh.plugins.module_utils._checks._result impo
 PASSIVE, ACTIVE, DISPOSABLE = "P", "A", "C"
 CLASSES = (PASSIVE, ACTIVE, DISPOSABLE)
 CLIENT, GATEWAY = "client", "gateway"
-CONTROL, GUARD, POLICY, FIREWALL, GATEWAY_POLICY, OVERLAY, NAMES = (
+CONTROL, GUARD, POLICY, FIREWALL, GATEWAY_POLICY, OVERLAY, NAMES, MESH = (
     "control",
     "guard",
     "policy",
@@ -40,6 +42,7 @@ CONTROL, GUARD, POLICY, FIREWALL, GATEWAY_POLICY, OVERLAY, NAMES = (
     "gateway_policy",
     "overlay",
     "dns",
+    "mesh",
 )
 _COUNTER = "ctl-counter"
 
@@ -69,11 +72,12 @@ def _gateway(*entry: Any, **more: Any) -> Check:
 
 
 _T = ("ctl-tools",)
-_C, _D, _G, _P, _W = _judge_controls, _judge_dns, _judge_pod, _judge_policy, _judge_gateway
+_C, _D, _G, _M, _P, _W = _judge_controls, _judge_dns, _judge_pod, _judge_mesh, _judge_policy, _judge_gateway
 _NP = (
     ("np-exists", "P", "the policy is older than the pod", "older than the pod", _P.exists),
     ("np-shape", "P", "the policy is no wider than asked for", "exactly as rendered", _P.shape),
     ("np-selects", "P", "the policy applies to these pods and no other", "exactly the live pods", _P.selects),
+    ("np-union", "P", "no other policy opens more", "no rule of others that is wider", _P.union),
     ("np-enforced", "C", "the network enforces the policy", "covered twin: nothing, control: nonce", _P.enforced),
 )
 
@@ -117,13 +121,25 @@ CHECKS: tuple[Check, ...] = (
     _client("pod-icmp", GUARD, "A", "echo by eth0 is refused", "refused and counted", _G.icmp, needs=_T, counts=True),
     _client("dns-conf", NAMES, "P", "only the gateway's resolver is asked", "as set", _D.conf),
     _client("dns-exit", NAMES, "A", "names are asked from the VPN", "no real address", _D.exit_, needs=_T),
+    _client(
+        "dns-capture-off", NAMES, "P", "the mesh does not take the pod's names", "no rule to 15053", _M.capture_off
+    ),
     *(_client(one[0], POLICY, *one[1:]) for one in _NP),
     _client("ovl-fdb", OVERLAY, "P", "overlay peers are static", "permanent entries only", _W.fdb),
     _client("ovl-mtu", OVERLAY, "A", "full-size packets pass both ways", "all back", _W.mtu, needs=_T),
+    _client("mesh-enrolled", MESH, "P", "the pod is in the mesh or not, as declared", "as declared", _M.enrolled),
+    _client("mesh-rules", MESH, "P", "the mesh works in a known way", "known ports only", _M.rules),
+    _client("mesh-probe", MESH, "P", "the kubelet's probes pass", "Ready", _M.probes),
+    _client(
+        "mesh-se-audit", MESH, "P", "nothing of the mesh leads traffic elsewhere", "no such ServiceEntry", _M.audit
+    ),
+    _client("mesh-out", MESH, "A", "calls to Services go through the mesh", "both identities", _M.talks_out, needs=_T),
+    _client("mesh-in", MESH, "C", "calls from the mesh come in through it", "both identities", _M.talks_in),
     _gateway("gw-single", FIREWALL, "P", "one gateway", "one pod, Ready", _W.single),
     _gateway("gw-rules", FIREWALL, "P", "the gateway forwards into the tunnel only", "equal hashes", _W.rules),
     _gateway("gw-exit", FIREWALL, "A", "the tunnel leaves elsewhere", "two targets, no real address", _W.exit_),
     _gateway("gw-clear", FIREWALL, "A", "the gateway cannot leave in clear", "refused and counted", _W.clear),
+    _gateway("mesh-gw-none", MESH, "P", "the gateway is in no mesh", "no annotation, no rule", _M.gateway_out),
     *(_gateway(one[0], GATEWAY_POLICY, *one[1:]) for one in _NP),
 )
 
@@ -149,7 +165,7 @@ def run(evidence: Any, on: str, classes: Collection[str]) -> list[Result]:
     done: dict[str, Result] = {}
     for one in CHECKS:
         if one.on == on:
-            done[one.id] = _result(one, evidence.target, _judge(one, evidence, classes, done))
+            done[one.id] = _result(one, evidence, _judge(one, evidence, classes, done))
     return list(done.values())
 
 
@@ -167,10 +183,11 @@ def _judge(one: Check, evidence: Any, classes: Collection[str], done: Mapping[st
         return unknown(f"the evidence has an unexpected form ({type(exc).__name__}: {exc})")
 
 
-def _result(one: Check, target: str, finding: Finding) -> Result:
+def _result(one: Check, evidence: Any, finding: Finding) -> Result:
+    about_mesh = one.layer == MESH and finding.result != SKIPPED
     return Result(
         id=one.id,
-        target=target,
+        target=evidence.target,
         result=finding.result,
         layer=one.layer,
         check_class=one.check_class,
@@ -182,4 +199,5 @@ def _result(one: Check, target: str, finding: Finding) -> Result:
         counter_delta=finding.counter_delta,
         duration_s=round(finding.duration_s, 3),
         leak=finding.leak,
+        dataplane=_judge_mesh.dataplane(evidence) if about_mesh else "",
     )

@@ -29,7 +29,8 @@ class Result:
 
     ``control`` is the id of the check that shows the attempt could have succeeded, ``counter_delta`` the packets the
     guard counted meanwhile, ``address_class`` whose address the far end saw: ``real`` means a leak. ``leak`` says that
-    a packet demonstrably went past the VPN. Addresses themselves are never in a result.
+    a packet demonstrably went past the VPN. ``dataplane`` is ``ztunnel`` or what stands in for it, for checks of the mesh.
+    Addresses themselves are never in a result.
     """
 
     id: str
@@ -45,6 +46,7 @@ class Result:
     counter_delta: int | None = None
     duration_s: float = 0.0
     leak: bool = False
+    dataplane: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """For a module's result; ``check_class`` is called ``class`` there."""

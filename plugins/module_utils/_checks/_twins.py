@@ -18,6 +18,8 @@ from typing import Any
 
 LABEL = "bulkhead.mesh/twin"  # value: the run
 SIDE = "bulkhead.mesh/twin-side"
+# What a twin shows must not depend on whether its namespace is in a mesh.
+OUTSIDE, OUT = "istio.io/dataplane-mode", "none"
 COVERED, CONTROL = "covered", "control"
 CONTAINER = "twin"
 LIFE = 300  # seconds after which the kubelet ends a twin that nobody removed
@@ -31,7 +33,11 @@ def pod(name: str, run: str, side: str, like: Mapping[str, Any], image: str) -> 
     made: _Object = {
         "apiVersion": "v1",
         "kind": "Pod",
-        "metadata": {"name": name, "namespace": metadata["namespace"], "labels": {LABEL: run, SIDE: side}},
+        "metadata": {
+            "name": name,
+            "namespace": metadata["namespace"],
+            "labels": {LABEL: run, SIDE: side, OUTSIDE: OUT},
+        },
         "spec": {
             "nodeName": spec.get("nodeName"),
             "restartPolicy": "Never",
@@ -85,13 +91,22 @@ def policy(name: str, run: str, original: Mapping[str, Any]) -> _Object:
     }
 
 
-def stuck(pod_: Mapping[str, Any]) -> str | None:
-    """Why a twin will never run; None while it may."""
-    status = pod_.get("status") or {}
-    for one in status.get("containerStatuses") or []:
+def unstartable(pod_: Mapping[str, Any]) -> str | None:
+    """Why a twin's container will never start; None while it may."""
+    for one in (pod_.get("status") or {}).get("containerStatuses") or []:
         waiting = (one.get("state") or {}).get("waiting") or {}
         if waiting.get("reason") in ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "CreateContainerError"):
             return f"{waiting['reason']}: {waiting.get('message', 'no explanation')}"
+    return None
+
+
+def stuck(pod_: Mapping[str, Any]) -> str | None:
+    """Why a twin will never run; None while it may."""
+    reason = unstartable(pod_)
+    if reason:
+        return reason
+    status = pod_.get("status") or {}
+    for one in status.get("containerStatuses") or []:
         ended = (one.get("state") or {}).get("terminated")
         if ended:
             return f"it ended with exit code {ended.get('exitCode')}: {ended.get('message') or ended.get('reason')}"

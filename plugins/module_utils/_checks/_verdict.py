@@ -43,7 +43,7 @@ class Layer:
     void: tuple[str, ...] = ()
 
 
-_POLICY = ("np-exists", "np-shape", "np-selects", "np-enforced")
+_POLICY = ("np-exists", "np-shape", "np-selects", "np-union", "np-enforced")
 GUARD = Layer(
     "guard",
     "client",

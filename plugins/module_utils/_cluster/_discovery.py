@@ -14,9 +14,8 @@ from ansible_collections.bulkhead.mesh.plugins.module_utils._cluster._finding im
     finding,
     known,
 )
+from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._discovery import entries, is_aggregated
 
-_AGGREGATED = "application/json;g=apidiscovery.k8s.io;v={};as=APIGroupDiscoveryList"
-ACCEPT = ",".join([_AGGREGATED.format("v2"), _AGGREGATED.format("v2beta1"), "application/json"])
 HOW = "API discovery"
 POLICY_GROUPS = {
     "networking.k8s.io": ("networkpolicies",),
@@ -33,14 +32,11 @@ POLICY_GROUPS = {
 def resources(snapshot: Snapshot) -> dict[tuple[str, str], list[str]]:
     """(group, resource) -> versions served, preferred first."""
     body = snapshot.body("discovery")
-    if body.get("kind") != "APIGroupDiscoveryList":
+    if not is_aggregated(body):
         raise Unknown("the API server does not answer aggregated discovery")
     found: dict[tuple[str, str], list[str]] = {}
-    for group in body.get("items") or []:
-        for version in group.get("versions") or []:
-            for resource in version.get("resources") or []:
-                key = (group["metadata"]["name"], resource["resource"])
-                found.setdefault(key, []).append(version["version"])
+    for group, version, resource in entries(body):
+        found.setdefault((group, resource["resource"]), []).append(version)
     return found
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from ansible_collections.bulkhead.mesh.plugins.module_utils._cluster import _discovery
 from ansible_collections.bulkhead.mesh.plugins.module_utils._cluster._finding import Snapshot, Unknown, labels_of
+from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._discovery import requests as discovery
 from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._types import METADATA_ONLY, Request
 
 # Addresses for documentation: no cluster has them as its service range, so the server's refusal names the real one.
@@ -22,7 +23,7 @@ RANGE_PROBE = "service_range_"
 def first() -> dict[str, Request]:
     """Reads that make sense on every cluster."""
     return {
-        "discovery": Request("/apis", "read the API groups", accept=_discovery.ACCEPT),
+        "discovery": discovery()["groups"],
         "nodes": Request("/api/v1/nodes", "list nodes"),
         "namespaces": Request("/api/v1/namespaces", "list namespaces", accept=METADATA_ONLY),
         "services": Request("/api/v1/services", "list services"),

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ansible_collections.bulkhead.mesh.plugins.module_utils._egress import _agent_files, _names
+from ansible_collections.bulkhead.mesh.plugins.module_utils._egress import _agent_files, _names, _pieces
 from ansible_collections.bulkhead.mesh.plugins.module_utils._egress._model import Client, Gateway
 
 API = "admissionregistration.k8s.io/v1"
@@ -23,15 +23,37 @@ CAPABILITIES = tuple(prefix + name for name in ("NET_ADMIN", "NET_RAW", "SYS_ADM
     "ALL",
 )
 POD_INDEX = "apps.kubernetes.io/pod-index"
+
+
+# Not in a container of ours: each would let it run, read or be told something else.
+FOREIGN = ("args", "envFrom", "lifecycle", "livenessProbe", "readinessProbe", "volumeDevices", "workingDir")
 _Object = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class GuardMark:
-    """A guard that is accepted: the hash of its agent and its image."""
+    """A guard that is accepted, and its overlay: the hash of their agent, their image, and what they are given.
+
+    ``env`` and ``mounts`` of both containers and ``endpoint``, the volume with the gateway's address, are JSON.
+    """
 
     agent: str
     image: str
+    env: str
+    mounts: str
+    endpoint: str
+
+
+def mark_of(template: Mapping[str, Any]) -> GuardMark | None:
+    """The mark of a pod template or pod, None if no guard comes first that runs the agent it names."""
+    spec = template.get("spec") or {}
+    first = (spec.get("initContainers") or [{}])[0]
+    agent = ((template.get("metadata") or {}).get("annotations") or {}).get(_names.AGENT_ANNOTATION)
+    if first.get("name") != _names.GUARD or not agent or first.get("command") != _agent_files.command(agent, "guard"):
+        return None
+    volumes = [one for one in spec.get("volumes") or [] if one["name"] == _names.ENDPOINT_VOLUME]
+    held = (first.get("env") or [], first.get("volumeMounts") or [], volumes)
+    return GuardMark(agent, str(first.get("image", "")), *(json.dumps(one, sort_keys=True) for one in held))
 
 
 def literal(value: Any) -> str:
@@ -41,6 +63,21 @@ def literal(value: Any) -> str:
     '{"a": ["b"]}'
     """
     return json.dumps(value)
+
+
+def mixed(value: Any) -> str:
+    """A CEL literal whose lists and maps may hold values of several types, which CEL else refuses.
+
+    >>> mixed([{"name": "a", "readOnly": True}])
+    'dyn([dyn({"name": dyn("a"), "readOnly": dyn(true)})])'
+    """
+    if isinstance(value, Mapping):
+        text = "{" + ", ".join(f"{literal(key)}: {mixed(one)}" for key, one in value.items()) + "}"
+    elif isinstance(value, list):
+        text = "[" + ", ".join(map(mixed, value)) + "]"
+    else:
+        text = literal(value)
+    return f"dyn({text})"
 
 
 def client_admission(
@@ -58,6 +95,7 @@ def client_admission(
         "inits": "object.spec.?initContainers.orValue([])",
         "annotations": "object.metadata.?annotations.orValue({})",
         "labels": "object.metadata.?labels.orValue({})",
+        "endpoint": f"object.spec.?volumes.orValue([]).filter(v, v.name == {literal(_names.ENDPOINT_VOLUME)})",
         "own": f"variables.inits.filter(c, !(c.name in {literal(list(_names.CONTAINERS))})) + object.spec.containers",
     }
     guard = "size(variables.inits) > 0 && variables.inits[0].name == " + literal(_names.GUARD)
@@ -202,23 +240,31 @@ def _accepted(mark: GuardMark) -> str:
         f"variables.inits[1].name == {literal(_names.OVERLAY)}",
         *_runs_agent("variables.inits[0]", mark, "guard"),
         *_runs_agent("variables.inits[1]", mark, "overlay"),
+        f"variables.inits[1].?startupProbe.?exec.?command.orValue([]) == {_command(mark.agent, *_pieces.READY)}",
+        f"dyn(variables.endpoint) == {mixed(json.loads(mark.endpoint))}",
         f"variables.annotations[?{literal(_names.AGENT_ANNOTATION)}].orValue('') == {literal(mark.agent)}",
     ]
     return "(" + " && ".join(checks) + ")"
 
 
 def _runs_agent(container: str, mark: GuardMark, command: str) -> list[str]:
-    """CEL: the container runs this command of the agent, and has no more power than it needs."""
-    line = _agent_files.command(mark.agent, command)
-    parts = ["variables.entry" if part == _agent_files.ENTRY else literal(part) for part in line]
+    """CEL: the container runs this command of the agent with what it was given, and has no more power than it needs."""
     security = f"{container}.?securityContext"
     return [
         f"{container}.image == {literal(mark.image)}",
-        f"{container}.?command.orValue([]) == [{', '.join(parts)}]",
-        f"!has({container}.args)",
+        f"{container}.?command.orValue([]) == {_command(mark.agent, command)}",
+        f"dyn({container}.?env.orValue([])) == {mixed(json.loads(mark.env))}",
+        f"dyn({container}.?volumeMounts.orValue([])) == {mixed(json.loads(mark.mounts))}",
+        *(f"!has({container}.{field})" for field in FOREIGN),
         f"!{security}.?privileged.orValue(false)",
         f"{security}.?capabilities.?add.orValue([]) == ['NET_ADMIN']",
     ]
+
+
+def _command(agent: str, *arguments: str) -> str:
+    """CEL: a command line of the agent; its long entry is there once, as a variable."""
+    line = _agent_files.command(agent, *arguments)
+    return f"[{', '.join('variables.entry' if part == _agent_files.ENTRY else literal(part) for part in line)}]"
 
 
 def _changed() -> str:

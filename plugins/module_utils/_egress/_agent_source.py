@@ -7,10 +7,9 @@
 
 from __future__ import annotations
 
-import pkgutil
 from typing import TYPE_CHECKING
 
-from ansible_collections.bulkhead.mesh.plugins.module_utils import _agent
+from ansible_collections.bulkhead.mesh.plugins.module_utils import _agent, _sources
 
 if TYPE_CHECKING:
     # Ansible packs into a module's archive what it finds imported, also here where nothing is run.
@@ -38,6 +37,4 @@ if TYPE_CHECKING:
 
 def read() -> dict[str, str]:
     """All files of the agent: name -> text."""
-    names = ["__init__", *(module.name for module in pkgutil.iter_modules(_agent.__path__))]
-    texts = {f"{name}.py": pkgutil.get_data(_agent.__name__, f"{name}.py") for name in names}
-    return {name: (text or b"").decode() for name, text in sorted(texts.items())}
+    return _sources.read(_agent)

@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import ipaddress
 import re
@@ -182,6 +183,20 @@ def unguarded_pod(workload: Mapping[str, Any], image: str) -> _Object:
             ],
         },
     }
+
+
+def guarded_pod(workload: Mapping[str, Any], image: str) -> _Object:
+    """The same pod with what attaching gives it; ``workload`` is attached. Only ever sent as a dry run too."""
+    made, template = unguarded_pod(workload, image), workload["spec"]["template"]
+    annotations, spec = template["metadata"]["annotations"], template["spec"]
+    made["metadata"].update(
+        generateName="bulkhead-guarded-",
+        labels=dict(template["metadata"]["labels"]),
+        annotations={_names.AGENT_ANNOTATION: annotations[_names.AGENT_ANNOTATION]},
+    )
+    for key, names in (("initContainers", _names.CONTAINERS), ("volumes", _names.VOLUMES)):
+        made["spec"][key] = [copy.deepcopy(one) for one in spec[key] if one["name"] in names]
+    return made
 
 
 def inner_addresses(workload: Mapping[str, Any], link: Mapping[str, Any], room: Mapping[str, Any]) -> list[str]:

@@ -22,12 +22,19 @@ OUTSIDE_MESH = {"istio.io/dataplane-mode": "none", "sidecar.istio.io/inject": "f
 _Object = dict[str, Any]
 
 
-def access(namespace: str, clients: Iterable[str] = ()) -> list[_Object]:
-    """Account and roles of the controller of ``namespace``, for itself and the namespaces of ``clients``."""
+def access(namespace: str, clients: Iterable[str] = (), gateways: Iterable[str] = ()) -> list[_Object]:
+    """Account and roles of the controller of ``namespace``, for itself and the namespaces of ``clients``.
+
+    Of the pods it may delete those of ``gateways``, by name.
+    """
     own = [
         _rule(["pods"], ["get", "list", "patch"]),
         {**_rule(["configmaps"], ["get"]), "resourceNames": [_registry.NAME]},
     ]
+    pods = [f"{gateway}-0" for gateway in sorted(set(gateways))]
+    # Without names the rule would be about all pods.
+    if pods:
+        own.append({**_rule(["pods"], ["delete"]), "resourceNames": pods})
     objects: list[_Object] = [
         {
             "apiVersion": "v1",

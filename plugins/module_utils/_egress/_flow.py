@@ -21,7 +21,6 @@ from typing import Any
 from ansible_collections.bulkhead.mesh.plugins.module_utils._egress import (
     _address,
     _admission,
-    _agent_files,
     _client_objects,
     _names,
     _patch,
@@ -213,7 +212,11 @@ def plan_attach(
         ports,
     )
     settings = _client_objects.settings(client, carrier, link, room, destinations, site)
-    new = _admission.GuardMark(settings.agent, settings.image)
+    operations = _template.attach(workload, settings)
+    attached = _patch.apply_patch(copy.deepcopy(workload), operations)["spec"]["template"]
+    new = _admission.mark_of(attached)
+    if new is None:
+        raise ValueError(f"{client.object} has no guard after attaching")
     size = room["size"] if client.kind == "StatefulSet" else None
     # Pods of the template before may have to be made again until the rollout is over.
     old = [mark for mark in _live_marks(workload, held) if mark != new]
@@ -228,7 +231,6 @@ def plan_attach(
     apply = {step: [one for one in listed if differs(held.like(one), one)] for step, listed in objects.items()}
     if old:
         apply["attach.narrow"] = narrow
-    operations = _template.attach(workload, settings)
     needed = {step for step, listed in apply.items() if listed}
     if not registered:
         needed.add("attach.registration")
@@ -345,18 +347,10 @@ def _live_marks(workload: Mapping[str, Any], held: Held) -> list[_admission.Guar
         for one in held.all("Pod", namespace=workload["metadata"]["namespace"])
         if _selector.matches(selector, one["metadata"].get("labels") or {})
     ]
-    marks: list[_admission.GuardMark] = []
-    # A guard that somebody edited must not become one that is accepted; pods were admitted when they were made.
-    own = [] if _template.find_tampering(workload) else [workload["spec"]["template"]]
-    for template in (*own, *pods):
-        first = ((template.get("spec") or {}).get("initContainers") or [{}])[0]
-        annotations = (template.get("metadata") or {}).get("annotations") or {}
-        agent = annotations.get(_names.AGENT_ANNOTATION)
-        if first.get("name") == _names.GUARD and agent:
-            mark = _admission.GuardMark(agent, first["image"])
-            if mark not in marks and first.get("command") == _agent_files.command(agent, "guard"):
-                marks.append(mark)
-    return marks
+    # A guard that somebody edited must not become one that is accepted, nor must a pod's from such a template.
+    held_by = [workload, *({**one, "spec": {"template": one}} for one in pods)]
+    marks = [_admission.mark_of(one["spec"]["template"]) for one in held_by if not _template.find_tampering(one)]
+    return list(dict.fromkeys(one for one in marks if one is not None))
 
 
 def differs(live: Mapping[str, Any] | None, wanted: Mapping[str, Any]) -> bool:

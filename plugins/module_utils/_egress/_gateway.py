@@ -91,11 +91,11 @@ def gateway_objects(plan: Plan, registry: Registry, shared: Shared) -> list[_Obj
     ]
 
 
-def namespace_objects(namespace: str, shared: Shared) -> list[_Object]:
+def namespace_objects(namespace: str, registry: Registry, shared: Shared) -> list[_Object]:
     """What all gateways of a namespace share: the endpoint controller."""
     images = shared.images
     return [
-        *_controller.access(namespace),
+        *_controller.access(namespace, gateways=registry["gateways"]),
         _controller.deployment(namespace, shared.agent, shared.agent_files, images.agent, images.pull_policy),
     ]
 

@@ -41,6 +41,7 @@ class Work:
     plans: list[_gateway.Plan] = field(default_factory=list)
     removed: list[Gateway] = field(default_factory=list)
     unknown: dict[str, Problem] = field(default_factory=dict)
+    before: list[Problem] = field(default_factory=list)  # in check mode: what has to be done before the real run
     problems: list[Problem] = field(default_factory=list)
 
     @property
@@ -101,14 +102,19 @@ def plan(
     """Everything, or all problems at once.
 
     ``addresses`` are those of ``hosts``; with ``predict`` (check mode) a missing namespace or Secret is no problem but
-    something that may come into being before the real run.
+    something that may come into being before the real run, and clients of a gateway that goes may be detached before.
     """
     work = Work()
     engines = [one for one in gateways if one.state == "present" and one.engine != "wireguard"]
     for gateway in engines:
         reason, remedy = "this engine is not there yet", "use wireguard"
         work.problems.append(Problem(gateway.object, "engine", gateway.engine, reason, remedy))
-    work.registries, problems = _registry.update(seen.registries, gateways, (), cluster_networks)
+    detached: set[str] = set()
+    if predict:
+        work.before = _registry.occupied(seen.registries, gateways)
+        going = [one for one in gateways if one.state == "absent" and one.namespace in seen.registries]
+        detached.update(*(_registry.clients_of(seen.registries[one.namespace], one.name) for one in going))
+    work.registries, problems = _registry.update(seen.registries, gateways, (), cluster_networks, detached)
     work.problems += problems
     for gateway in gateways:
         if gateway.state == "absent":

@@ -8,9 +8,8 @@
 from __future__ import annotations
 
 import ipaddress
-import re
 from collections.abc import Mapping, Sequence
-from typing import Any, Callable
+from typing import Any
 
 from ansible_collections.bulkhead.mesh.plugins.module_utils._egress._model import (
     NOT_GIVEN,
@@ -22,6 +21,7 @@ from ansible_collections.bulkhead.mesh.plugins.module_utils._egress._model impor
     Problem,
 )
 from ansible_collections.bulkhead.mesh.plugins.module_utils._egress._refuse import SUPPORTED_KINDS, kind_remedy
+from ansible_collections.bulkhead.mesh.plugins.module_utils._reader import LABEL, Reader, entries, twice
 
 GATEWAYS = "bulkhead_vpn_gateways"
 CLIENTS = "bulkhead_vpn_clients"
@@ -36,80 +36,18 @@ TAKEN_PORTS.update(dict.fromkeys(range(51820, 51824), "WireGuard of the network 
 NAME_LENGTH = 52  # of a StatefulSet whose pods still get their revision label
 SMALLEST_MTU, LARGEST_MTU = 576, 9000
 
-_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?\Z")
-_SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*\Z")
-_Parse = Callable[["_Reader", Any, str], Any]
-
-
-class _Reader:
-    """Reads one entry and remembers what is wrong with it; ``object`` names the entry."""
-
-    def __init__(self, object_: str) -> None:
-        self.object = object_
-        self.problems: list[Problem] = []
-
-    def wrong(self, path: str, value: Any, reason: str, remedy: str) -> None:
-        self.problems.append(Problem(self.object, path, value, reason, remedy))
-
-    def keys(self, value: Any, path: str, known: Sequence[str]) -> bool:
-        """Whether value is a mapping; keys nobody knows are told."""
-        if not isinstance(value, Mapping):
-            self.wrong(path, value, "a mapping is needed", f"give it the keys {', '.join(known)}")
-            return False
-        for key in value:
-            if key not in known:
-                self.wrong(f"{path}.{key}", value[key], "no such key exists", f"use one of {', '.join(known)}")
-        return True
-
-    def list(self, value: Any, path: str, parse: _Parse) -> tuple[Any, ...]:
-        if value is None:
-            return ()
-        if isinstance(value, (str, Mapping)) or not isinstance(value, Sequence):
-            self.wrong(path, value, "a list is needed", "write each entry behind a dash")
-            return ()
-        parsed = [parse(self, entry, f"{path}[{index}]") for index, entry in enumerate(value)]
-        return tuple(entry for entry in parsed if entry is not None)
-
-    def name(self, value: Any, path: str, length: int = 63, dots: bool = False) -> str:
-        if value is None:
-            self.wrong(path, NOT_GIVEN, "it is needed", "give the name of the object in the cluster")
-            return ""
-        pattern = _SUBDOMAIN if dots else _LABEL
-        if not isinstance(value, str) or len(value) > length or not pattern.match(value):
-            self.wrong(
-                path,
-                value,
-                f"a Kubernetes name of at most {length} lower-case letters, digits and dashes is needed",
-                "name the object as the cluster does",
-            )
-            return ""
-        return value
-
-    def choice(self, value: Any, path: str, choices: Sequence[str]) -> str:
-        if value not in choices:
-            self.wrong(path, value, "this choice does not exist", f"use {' or '.join(choices)}")
-            return choices[0]
-        return str(value)
-
-    def number(self, value: Any, path: str, lowest: int, highest: int, what: str) -> int | None:
-        # A bool is an int in Python, and `yes` a bool in YAML.
-        if isinstance(value, bool) or not isinstance(value, int) or not lowest <= value <= highest:
-            self.wrong(path, value, f"{what} is a number from {lowest} to {highest}", "give such a number")
-            return None
-        return value
-
 
 def parse_gateways(raw: Any) -> tuple[list[Gateway], list[Problem]]:
     """Gateways of ``bulkhead_vpn_gateways`` and all problems; the gateways are complete only without problems."""
-    gateways, problems = _entries(raw, GATEWAYS, _gateway)
-    problems += _twice(gateways, GATEWAYS, lambda gateway: gateway.name, "gateway names are unique in the cluster")
+    gateways, problems = entries(raw, GATEWAYS, _gateway)
+    problems += twice(gateways, GATEWAYS, lambda gateway: gateway.name, "gateway names are unique in the cluster")
     return gateways, problems
 
 
 def parse_clients(raw: Any, gateways: Sequence[Gateway] = ()) -> tuple[list[Client], list[Problem]]:
     """Clients of ``bulkhead_vpn_clients`` and all problems, with those of their reference to ``gateways``."""
-    clients, problems = _entries(raw, CLIENTS, _client)
-    problems += _twice(clients, CLIENTS, lambda client: (client.namespace, client.name), "a workload is listed once")
+    clients, problems = entries(raw, CLIENTS, _client)
+    problems += twice(clients, CLIENTS, lambda client: (client.namespace, client.name), "a workload is listed once")
     states = {gateway.name: gateway.state for gateway in gateways}
     for index, client in enumerate(clients):
         if client.state != "present" or not client.gateway or states.get(client.gateway) == "present":
@@ -129,33 +67,7 @@ def parse_clients(raw: Any, gateways: Sequence[Gateway] = ()) -> tuple[list[Clie
     return clients, problems
 
 
-def _entries(raw: Any, path: str, parse: _Parse) -> tuple[list[Any], list[Problem]]:
-    reader = _Reader(path)
-    problems: list[Problem] = []
-
-    def one(_outer: _Reader, entry: Any, where: str) -> Any:
-        name = entry.get("name") if isinstance(entry, Mapping) else None
-        inner = _Reader(f"{path} entry {name}" if isinstance(name, str) else f"{path} entry without a name")
-        parsed = parse(inner, entry, where)
-        problems.extend(inner.problems)
-        return parsed
-
-    entries = reader.list(raw, path, one)
-    return list(entries), reader.problems + problems
-
-
-def _twice(entries: Sequence[Any], path: str, key: Callable[[Any], Any], rule: str) -> list[Problem]:
-    seen: dict[Any, int] = {}
-    problems = []
-    for index, entry in enumerate(entries):
-        first = seen.setdefault(key(entry), index)
-        if first != index and entry.name:
-            remedy = f"rename or remove it or {path}[{first}]"
-            problems.append(Problem(entry.object, f"{path}[{index}].name", entry.name, rule, remedy))
-    return problems
-
-
-def _gateway(reader: _Reader, entry: Any, path: str) -> Gateway | None:
+def _gateway(reader: Reader, entry: Any, path: str) -> Gateway | None:
     known = ("name", "namespace", "engine", "config_secret", "transport", "port", "vni", "network", "mtu", "state")
     if not reader.keys(entry, path, known):
         return None
@@ -177,14 +89,14 @@ def _gateway(reader: _Reader, entry: Any, path: str) -> Gateway | None:
 
 
 def _optional(
-    reader: _Reader, entry: Mapping[str, Any], path: str, key: str, lowest: int, highest: int, what: str
+    reader: Reader, entry: Mapping[str, Any], path: str, key: str, lowest: int, highest: int, what: str
 ) -> int | None:
     if entry.get(key) is None:
         return None
     return reader.number(entry[key], f"{path}.{key}", lowest, highest, what)
 
 
-def _carrier_port(reader: _Reader, entry: Mapping[str, Any], path: str) -> int:
+def _carrier_port(reader: Reader, entry: Mapping[str, Any], path: str) -> int:
     default = Gateway.port
     port = reader.number(entry.get("port", default), path, 1, 65535, "a port")
     if port in TAKEN_PORTS:
@@ -192,7 +104,7 @@ def _carrier_port(reader: _Reader, entry: Mapping[str, Any], path: str) -> int:
     return port or default
 
 
-def _network(reader: _Reader, value: Any, path: str) -> str | None:
+def _network(reader: Reader, value: Any, path: str) -> str | None:
     if value is None:
         return None
     try:
@@ -206,7 +118,7 @@ def _network(reader: _Reader, value: Any, path: str) -> str | None:
     return str(network)
 
 
-def _client(reader: _Reader, entry: Any, path: str) -> Client | None:
+def _client(reader: Reader, entry: Any, path: str) -> Client | None:
     known = ("kind", "namespace", "name", "gateway", "egress", "ingress", "replicas", "state", "detach_to")
     if not reader.keys(entry, path, known):
         return None
@@ -240,12 +152,12 @@ def _client(reader: _Reader, entry: Any, path: str) -> Client | None:
     )
 
 
-def _egress(reader: _Reader, entry: Any, path: str) -> EgressRule | None:
+def _egress(reader: Reader, entry: Any, path: str) -> EgressRule | None:
     if not reader.keys(entry, path, ("service", "ports")):
         return None
     service = entry.get("service")
     namespace, slash, name = service.partition("/") if isinstance(service, str) else ("", "", "")
-    if not (slash and _LABEL.match(namespace) and _LABEL.match(name)):
+    if not (slash and LABEL.match(namespace) and LABEL.match(name)):
         value = NOT_GIVEN if service is None else service
         reader.wrong(f"{path}.service", value, "a Service is named with its namespace", "write it like core/radarr")
         return None
@@ -260,13 +172,13 @@ def _egress(reader: _Reader, entry: Any, path: str) -> EgressRule | None:
     return EgressRule(namespace, name, ports)
 
 
-def _service_port(reader: _Reader, value: Any, path: str) -> Port | None:
-    if isinstance(value, str) and _LABEL.match(value) and not value.isdigit():
+def _service_port(reader: Reader, value: Any, path: str) -> Port | None:
+    if isinstance(value, str) and LABEL.match(value) and not value.isdigit():
         return value
     return reader.number(value, path, 1, 65535, "a port")
 
 
-def _ingress(reader: _Reader, entry: Any, path: str) -> IngressRule | None:
+def _ingress(reader: Reader, entry: Any, path: str) -> IngressRule | None:
     if not reader.keys(entry, path, ("from", "ports", "protocol")):
         return None
     source = entry.get("from")
@@ -304,5 +216,5 @@ def _ingress(reader: _Reader, entry: Any, path: str) -> IngressRule | None:
     return IngressRule(ports=ports, pods=dict(pods), protocol=protocol, **named)
 
 
-def _pod_port(reader: _Reader, value: Any, path: str) -> int | None:
+def _pod_port(reader: Reader, value: Any, path: str) -> int | None:
     return reader.number(value, path, 1, 65535, "a port")

@@ -177,6 +177,8 @@ def _from_source(
     if rule.ingress_gateway is not None:
         namespace = ingress_gateways[rule.ingress_gateway]
         peer = _pods_peer(namespace, {"matchLabels": {_names.INGRESS_GATEWAY_LABEL: rule.ingress_gateway}})
+        # Its pods are never captured, but they call what is in the mesh on the mesh's port all the same.
+        ambient = {*ambient, namespace}
     else:
         namespace = rule.namespace or ""
         peer = _pods_peer(namespace, {"matchLabels": dict(rule.pods)} if rule.pods else {})

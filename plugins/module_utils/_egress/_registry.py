@@ -95,7 +95,7 @@ def update(
     own until its id is in ``released``. The result is to be used only if there are no problems.
     """
     gone = set(released)
-    problems = [*_moved(registries, gateways), *_occupied(registries, gateways, gone)]
+    problems = [*_moved(registries, gateways), *occupied(registries, gateways, gone)]
     absent = {gateway.name for gateway in gateways if gateway.state == "absent"}
     previous = allocation(registries)
     allocated, more = _address.allocate(
@@ -173,10 +173,13 @@ def _moved(registries: Mapping[str, Registry], gateways: Sequence[Gateway]) -> l
     return problems
 
 
-def _occupied(registries: Mapping[str, Registry], gateways: Sequence[Gateway], released: set[str]) -> list[Problem]:
-    problems = []
+def occupied(
+    registries: Mapping[str, Registry], gateways: Sequence[Gateway], released: Iterable[str] = ()
+) -> list[Problem]:
+    """Gateways that are to go and still have clients, other than those in ``released``."""
+    problems, gone = [], set(released)
     for gateway in gateways:
-        clients = sorted(set(clients_of(registries.get(gateway.namespace, {"gateways": {}}), gateway.name)) - released)
+        clients = sorted(set(clients_of(registries.get(gateway.namespace, {"gateways": {}}), gateway.name)) - gone)
         if gateway.state == "absent" and clients:
             reason = f"clients are behind it: {', '.join(clients)}"
             remedy = "detach them first (state: absent), or give them another gateway"

@@ -7,11 +7,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.bulkhead.mesh.plugins.module_utils._checks._result import Missing
-from ansible_collections.bulkhead.mesh.plugins.module_utils._egress import _flow, _names, _policy, _registry
+from ansible_collections.bulkhead.mesh.plugins.module_utils._egress import (
+    _flow,
+    _names,
+    _policy,
+    _policy_union,
+    _registry,
+)
 from ansible_collections.bulkhead.mesh.plugins.module_utils._egress._model import Client, Gateway
 from ansible_collections.bulkhead.mesh.plugins.module_utils._kube import _client, _workload
 from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._types import Request
@@ -63,15 +69,51 @@ def requests(clients: Sequence[Client], gateways: Sequence[Gateway]) -> dict[tup
     return asked
 
 
+# Group -> plural, kind as it is held, whether it is in namespaces. Only groups that the API server has are asked for.
+_FOREIGN = {
+    "policy.networking.k8s.io": (
+        ("adminnetworkpolicies", "AdminNetworkPolicy", False),
+        ("clusternetworkpolicies", "ClusterNetworkPolicy", False),
+    ),
+    "cilium.io": (
+        ("ciliumnetworkpolicies", "CiliumNetworkPolicy", True),
+        ("ciliumclusterwidenetworkpolicies", "CiliumClusterwideNetworkPolicy", False),
+    ),
+    "crd.projectcalico.org": (
+        ("networkpolicies", "CalicoNetworkPolicy", True),
+        ("globalnetworkpolicies", "CalicoGlobalNetworkPolicy", False),
+    ),
+}
+_GROUPS = Request("/apis", "list API groups")
+
+
+def foreign_requests(groups: Mapping[str, Any], namespaces: Iterable[str]) -> dict[tuple[str, str], Request]:
+    """LISTs of policies of other kinds; ``groups`` is what the API server says it has."""
+    asked = {}
+    for group in groups.get("groups") or []:
+        path = f"/apis/{group['preferredVersion']['groupVersion']}"
+        for plural, kind, spaced in _FOREIGN.get(group["name"], ()):
+            for namespace in sorted(set(namespaces)) if spaced else [""]:
+                where = f"{path}/namespaces/{namespace}/{plural}" if spaced else f"{path}/{plural}"
+                asked[kind, namespace] = Request(where, f"list {plural} of {group['name']}")
+    return asked
+
+
 def read(client: _client.Caller, clients: Sequence[Client], gateways: Sequence[Gateway]) -> Seen:
     """Everything at once. No connection is a KubeError; a refused request is only a missing part."""
-    asked = requests(clients, gateways)
+    asked, why = requests(clients, gateways), {}
+    groups = client.call(_GROUPS)
+    if groups.ok and isinstance(groups.body.get("groups"), list):
+        asked |= foreign_requests(groups.body, {one.namespace for one in (*clients, *gateways)})
+    else:
+        why["APIGroupList", ""] = f"not able to {_GROUPS.what} (status {groups.status}: {groups.message})"
     names = {key: "/".join(key) for key in asked}
     answers = _client.read_all(client, {names[key]: request for key, request in asked.items()})
     objects: list[dict[str, Any]] = []
-    why = {}
     for key, request in asked.items():
         answer = answers[names[key]]
+        if answer.status == 404 and key[0] in _policy_union.FOREIGN:
+            continue  # the group is there, this kind of it is not
         if not answer.ok or not isinstance(answer.body.get("items"), list):
             why[key] = f"not able to {request.what} (status {answer.status}: {answer.message})"
             continue
@@ -104,6 +146,15 @@ def gateway_pods(gateway: Gateway, seen: Seen) -> tuple[dict[str, Any], ...] | M
         for one in seen.held.all("Pod", namespace=gateway.namespace)
         if labels.items() <= (one["metadata"].get("labels") or {}).items()
     )
+
+
+def own_gateway_pods(gateway: Gateway, seen: Seen) -> list[Mapping[str, Any]] | Missing:
+    """The pods that the gateway's StatefulSet made; a stranger may carry the gateway's labels as well."""
+    reason = seen.missing("StatefulSet", gateway.namespace) or seen.missing("Pod", gateway.namespace)
+    if reason:
+        return reason
+    workload = seen.held.get("StatefulSet", gateway.namespace, gateway.name)
+    return _workload.own_pods(workload, seen.held.all("Pod", namespace=gateway.namespace)) if workload else []
 
 
 def registry_of(gateway: Gateway, seen: Seen) -> Mapping[str, Any] | Missing:

@@ -31,7 +31,7 @@ from ansible_collections.bulkhead.mesh.plugins.module_utils._checks._evidence im
 from ansible_collections.bulkhead.mesh.plugins.module_utils._checks._result import Missing, Result
 from ansible_collections.bulkhead.mesh.plugins.module_utils._egress import _names
 from ansible_collections.bulkhead.mesh.plugins.module_utils._egress._model import Client, Gateway
-from ansible_collections.bulkhead.mesh.plugins.module_utils._killswitch import _read, _wanted
+from ansible_collections.bulkhead.mesh.plugins.module_utils._killswitch import _mesh, _read, _wanted
 from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._exec import Place
 
 PARALLEL = 8
@@ -60,6 +60,7 @@ class _Pending:
     probes: dict[str, Future[Any]] = field(default_factory=dict)
     looks: dict[tuple[str, str], Future[Any]] = field(default_factory=dict)
     twins: dict[str, Future[Any]] = field(default_factory=dict)
+    calls: dict[str, Future[Any]] = field(default_factory=dict)  # into clients, through the mesh
 
 
 def _name(pod: Mapping[str, Any]) -> str:
@@ -82,10 +83,12 @@ class Run:
         self.pods: dict[str, list[dict[str, Any]] | Missing] = {}
         self.configs: dict[str, Mapping[str, Any] | Missing] = {}
         self.gateway_pods: dict[str, tuple[dict[str, Any], ...] | Missing] = {}
+        self.around, self.talks = _mesh.Surroundings(), _mesh.Talks()
 
     def go(self) -> dict[str, Any]:
         """The result: ``{"clients": [...], "gateways": [...], "checks": [...], "verdict": worst}``."""
         self.seen = _read.read(self.runner.api, self.clients, list(self.gateways.values()))
+        self.around = _mesh.look(self.runner.api)
         for client in self.clients:
             self.pods[client.id] = _read.pods_of(client, self.seen)
         for gateway in self.gateways.values():
@@ -111,9 +114,10 @@ class Run:
             for namespace in sorted(homes):
                 _gather.sweep(self.runner.api, namespace, datetime.now(timezone.utc))
             self._start_twins(pool, pending)
+            self._start_calls(pool, pending)
         for client in self.clients:
             for pod in self._pods(client):
-                pending.probes[_name(pod)] = pool.submit(self._probe_client, pod, active)
+                pending.probes[_name(pod)] = pool.submit(self._probe_client, client, pod, active)
                 for container in _judge_pod.own_containers(pod):
                     if container["name"] in _running(pod):
                         place = Place(pod["metadata"]["namespace"], pod["metadata"]["name"], container["name"])
@@ -123,6 +127,16 @@ class Run:
             if not isinstance(pods, Missing) and len(pods) == 1:
                 pending.probes[f"gateway/{name}"] = pool.submit(self._probe_gateway, name, pods[0], active)
         return pending
+
+    def _start_calls(self, pool: ThreadPoolExecutor, pending: _Pending) -> None:
+        for client in self.clients:
+            source = _mesh.inward(client, self.options.mesh.ambient)
+            if source is None or client.namespace not in self.options.mesh.ambient:
+                continue
+            for pod in self._pods(client):
+                image = self.options.image or _wanted.image_of(pod, _judge_pod.GUARD)
+                if image and (pod.get("status") or {}).get("podIP"):
+                    pending.calls[_name(pod)] = pool.submit(_mesh.call_in, self.runner, source, pod, image)
 
     def _start_twins(self, pool: ThreadPoolExecutor, pending: _Pending) -> None:
         for client in self.clients:
@@ -160,7 +174,7 @@ class Run:
         pods = self.pods[client.id]
         return [] if isinstance(pods, Missing) else pods
 
-    def _probe_client(self, pod: Mapping[str, Any], active: bool) -> Probe | Missing:
+    def _probe_client(self, client: Client, pod: Mapping[str, Any], active: bool) -> Probe | Missing:
         config = _wanted.config_of(pod, _judge_pod.GUARD)
         if isinstance(config, Missing):
             return config
@@ -174,7 +188,11 @@ class Run:
             "routes": _plan.looked_up(self.options.targets, status.get("hostIP", "")),
         }
         steps = _plan.client_steps(
-            self.options.targets, self.options.attempt_timeout, status.get("podIP", ""), str(config.get("resolver", ""))
+            self.options.targets,
+            self.options.attempt_timeout,
+            status.get("podIP", ""),
+            str(config.get("resolver", "")),
+            _mesh.outward(client, self.options.mesh.ambient, self.seen),
         )
         place = Place(pod["metadata"]["namespace"], pod["metadata"]["name"], _judge_pod.OVERLAY)
         return _gather.probe(self.runner, place, request, steps if active else [])
@@ -212,6 +230,10 @@ class Run:
     def _judge(self, pending: _Pending) -> dict[str, Any]:
         twins = {key: _outcome(one) for key, one in pending.twins.items()}
         site = self.site(twins)
+        probes = {name: _outcome(one) for name, one in pending.probes.items()}
+        self.talks = _mesh.talks(
+            self.runner, self.around, probes, {k: _outcome(one) for k, one in pending.calls.items()}
+        )
         evidence = {name: self._gateway_evidence(name, site, pending, twins) for name in self.gateways}
         gateways = {name: _registry.run(one, _registry.GATEWAY, self.options.classes) for name, one in evidence.items()}
         checks = [result for results in gateways.values() for result in results]
@@ -273,6 +295,7 @@ class Run:
             wanted if isinstance(wanted, Missing) else wanted.policy,
             self.seen.held.all("Pod", namespace=client.namespace),
             pods,
+            self.seen,
         )
         return [
             PodEvidence(
@@ -287,6 +310,7 @@ class Run:
                 policy=view,
                 twins=twins.get(client.id, Missing("no twins were made for this client")),
                 gateway=gateways.get(client.gateway, Missing("the gateway was not looked at")),
+                mesh=_mesh.view(self.around, self.talks, client, pod, self.options.mesh.ambient, self.seen),
             )
             for pod in pods
         ]
@@ -308,7 +332,8 @@ class Run:
             _read.policy_of("NetworkPolicy", gateway, self.seen),
             _wanted.gateway_policy(gateway, config, self.seen),
             self.seen.held.all("Pod", namespace=gateway.namespace),
-            () if isinstance(pods, Missing) else pods,
+            _read.own_gateway_pods(gateway, self.seen),
+            self.seen,
         )
         evidence = GatewayEvidence(
             target=f"{gateway.namespace}/{name}",
@@ -319,6 +344,8 @@ class Run:
             probe=_outcome(pending.probes.get(f"gateway/{name}"), "nothing was tried in the gateway"),
             policy=view,
             twins=twins.get(f"gateway/{name}", Missing("no twins were made for this gateway")),
+            namespace_mode=_mesh.mode(self.around, gateway.namespace),
+            dataplane=self.around.dataplane,
         )
         live = {
             _name(pod): (pod.get("status") or {}).get("podIP", "")

@@ -18,6 +18,7 @@ from ansible_collections.bulkhead.mesh.plugins.module_utils._checks._result impo
 from ansible_collections.bulkhead.mesh.plugins.module_utils._egress import (
     _address,
     _policy,
+    _policy_union,
     _selector,
     _services,
     _template,
@@ -107,10 +108,11 @@ def view(
     live: Mapping[str, Any] | None | Missing,
     wanted: Mapping[str, Any] | Missing,
     pods: Iterable[Mapping[str, Any]],
-    meant: Iterable[Mapping[str, Any]],
+    meant: Sequence[Mapping[str, Any]] | Missing,
+    seen: _read.Seen,
 ) -> PolicyView | Missing:
     """A policy as it is beside what it should be. ``pods`` are all of its namespace, ``meant`` those it is for."""
-    for value in (live, wanted):
+    for value in (live, wanted, meant):
         if isinstance(value, Missing):
             return value
     problems = tuple(str(one) for one in _policy.shape_problems(live, wanted))
@@ -123,7 +125,20 @@ def view(
         and _selector.matches(selector or {}, one["metadata"].get("labels") or {})
         and (one.get("status") or {}).get("phase") not in ended
     }
-    return PolicyView(live, problems, frozenset(selected), frozenset(one["metadata"]["name"] for one in meant))
+    namespace = wanted["metadata"]["namespace"]  # type: ignore[index]  # not Missing, as the loop has seen
+    policies = seen.held.all("NetworkPolicy", namespace=namespace)
+    names = frozenset(one["metadata"]["name"] for one in meant)
+    opened = tuple(_policy_union.openings(policies, wanted, meant))  # type: ignore[arg-type]
+    return PolicyView(live, problems, frozenset(selected), names, opened, _unjudged(seen, namespace, meant))
+
+
+def _unjudged(seen: _read.Seen, namespace: str, pods: Sequence[Mapping[str, Any]]) -> tuple[str, ...] | Missing:
+    """Policies of kinds that are not evaluated; missing when it is not known which there are."""
+    for kind in ("APIGroupList", *_policy_union.FOREIGN):
+        reason = seen.missing(kind) or seen.missing(kind, namespace)
+        if reason:
+            return reason
+    return tuple(_policy_union.unjudged(seen.held.all(*_policy_union.FOREIGN), namespace, pods))
 
 
 def config_of(pod: Mapping[str, Any], container: str) -> dict[str, Any] | Missing:

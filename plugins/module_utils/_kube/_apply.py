@@ -93,9 +93,9 @@ class Writer:
                 self.until_ready([self.report.written[step.key] for step in defined])
 
     def remove(self, steps: Sequence[Step]) -> None:
-        """Delete, in the opposite order."""
-        for rank in _order.in_ranks([step for step in steps if step.action == _plan.PRUNE], last_first=True):
-            self._all(rank, self._delete)
+        """Delete and give back, in the opposite order."""
+        for rank in _order.in_ranks([step for step in steps if step.action in _plan.LEAVES], last_first=True):
+            self._all(rank, lambda step: self._delete(step) if step.action == _plan.PRUNE else self._release(step))
 
     def _apply(self, step: Step, force: bool) -> Problem | None:
         request = _calls.apply(step.resource, step.manifest or {}, self.owner.manager, force=force, dry=False)
@@ -115,10 +115,16 @@ class Writer:
 
     def _delete(self, step: Step) -> Problem | None:
         answer = self.client.call(_calls.delete(step.resource, step.live or {}, dry=False))
-        # 409: the uid is another one, so somebody has made a new object of this name
-        if not answer.ok and answer.status not in (404, 409):
+        if not answer.ok and answer.status not in _plan.GONE:
             return _refusal.problem(step.key, answer, "delete")
         self.report.written[step.key] = step
+        return None
+
+    def _release(self, step: Step) -> Problem | None:
+        answer = self.client.call(_calls.release(step.resource, step.live or {}, self.owner.manager, dry=False))
+        if not answer.ok and answer.status not in _plan.GONE:
+            return _refusal.problem(step.key, answer, "release")
+        self.report.written[step.key] = replace(step, after=answer.body) if answer.ok else step
         return None
 
     def _all(self, steps: Sequence[Step], do: Callable[[Step], Problem | None]) -> None:

@@ -25,6 +25,7 @@ TOOLING = "applyset.kubernetes.io/tooling"
 GROUP_KINDS = "applyset.kubernetes.io/contains-group-kinds"
 NAMESPACES = "applyset.kubernetes.io/additional-namespaces"
 TOOL = "bulkhead.mesh/v1"
+ADOPTED = "bulkhead.mesh/adopted"  # an annotation of members that were there before
 CONFIG_MAP = Resource("", "v1", "ConfigMap", "configmaps", True)
 
 
@@ -116,6 +117,17 @@ def same_record(owner: ObjectSet, ours: Members, theirs: Members) -> bool:
     """Whether the parent need not be written."""
     own = {owner.namespace}
     return theirs.exists and ours.group_kinds == theirs.group_kinds and ours.namespaces | own == theirs.namespaces | own
+
+
+def is_adopted(live: Mapping[str, Any]) -> bool:
+    """Whether a member was there before the set: it is given back, never deleted."""
+    return ADOPTED in (live["metadata"].get("annotations") or {})
+
+
+def as_adopted(wanted: Mapping[str, Any]) -> dict[str, Any]:
+    """The manifest with the annotation; written together with the label, so that no killed run forgets it."""
+    metadata = wanted["metadata"]
+    return {**wanted, "metadata": {**metadata, "annotations": {**(metadata.get("annotations") or {}), ADOPTED: "true"}}}
 
 
 def _split(text: str | None) -> frozenset[str]:

@@ -52,6 +52,16 @@ def apply(resource: Resource, manifest: Mapping[str, Any], manager: str, *, forc
     )
 
 
+def release(resource: Resource, live: Mapping[str, Any], manager: str, *, dry: bool) -> Request:
+    """Give exactly this object back: what only ``manager`` has set goes, and nothing else.
+
+    The uid keeps the API server from making an empty object where this one has gone.
+    """
+    metadata = {name: live["metadata"][name] for name in ("name", "namespace", "uid") if name in live["metadata"]}
+    nothing = {"apiVersion": resource.api_version, "kind": resource.kind, "metadata": metadata}
+    return apply(resource, nothing, manager, force=False, dry=dry)
+
+
 def delete(resource: Resource, live: Mapping[str, Any], *, dry: bool) -> Request:
     """Delete exactly this object: one of the same name made in between stays."""
     metadata = live["metadata"]

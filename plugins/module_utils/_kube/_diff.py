@@ -11,13 +11,13 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ansible_collections.bulkhead.mesh.plugins.module_utils._kube import _managed
-from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._plan import PRUNE, WRITES, Step
+from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._plan import LEAVES, PRUNE, WRITES, Step
 from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._secrecy import Redactor
 
 
 def diffs(steps: Iterable[Step], manager: str, redactor: Redactor) -> list[dict[str, Any]]:
     """One entry for each object that changes, in Ansible's shape."""
-    return [one(step, manager, redactor) for step in steps if step.action in (*WRITES, PRUNE)]
+    return [one(step, manager, redactor) for step in steps if step.action in (*WRITES, *LEAVES)]
 
 
 def one(step: Step, manager: str, redactor: Redactor) -> dict[str, Any]:

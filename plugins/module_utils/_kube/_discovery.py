@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
@@ -79,6 +79,10 @@ class Kinds:
         kind, dummy, group = group_kind.partition(".")
         return self._preferred.get((group, kind))
 
+    def every(self) -> list[Resource]:
+        """Each kind once, in the version the server prefers."""
+        return list(self._preferred.values())
+
     def plus(self, resources: Iterable[Resource]) -> Kinds:
         """These kinds and others; what is here already stays as it is."""
         return Kinds([*self._exact.values(), *resources])
@@ -97,7 +101,7 @@ def kinds(answers: Mapping[str, Answer], server: str) -> Kinds:
     found: list[Resource] = []
     for name in ("core", "groups"):
         answer = answers[name]
-        if not answer.ok or answer.body.get("kind") != "APIGroupDiscoveryList":
+        if not answer.ok or not is_aggregated(answer.body):
             raise KubeError(
                 f"The API server {server} does not name its kinds at once (status {answer.status}): "
                 "Kubernetes 1.30 or newer is needed.",
@@ -105,11 +109,21 @@ def kinds(answers: Mapping[str, Answer], server: str) -> Kinds:
                 code=answer.status,
                 object_=server,
             )
-        for group in answer.body.get("items") or []:
-            for version in group.get("versions") or []:
-                for entry in version.get("resources") or []:
-                    found.append(_resource((group.get("metadata") or {}).get("name") or "", version["version"], entry))
+        found += [_resource(*one) for one in entries(answer.body)]
     return Kinds(found)
+
+
+def is_aggregated(body: Mapping[str, Any]) -> bool:
+    """Whether an answer to one of ``requests`` names kinds; old servers and proxies answer something else."""
+    return body.get("kind") == "APIGroupDiscoveryList"
+
+
+def entries(body: Mapping[str, Any]) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
+    """(group, version, resource) of an aggregated answer; the preferred version of a group comes first."""
+    for group in body.get("items") or []:
+        for version in group.get("versions") or []:
+            for entry in version.get("resources") or []:
+                yield (group.get("metadata") or {}).get("name") or "", version["version"], entry
 
 
 def _resource(group: str, version: str, entry: Mapping[str, Any]) -> Resource:

@@ -115,6 +115,8 @@ def _rules(
         )
     if _applyset.PART_OF in (manifest["metadata"].get("labels") or {}):
         found.append(f"{where} has the label {_applyset.PART_OF}, which object_set sets itself: remove it.")
+    if _applyset.is_adopted(manifest):
+        found.append(f"{where} has the annotation {_applyset.ADOPTED}, which object_set sets itself: remove it.")
     if (key.kind, key.group, key.namespace, key.name) == ("ConfigMap", "", owner.namespace, owner.name):
         found.append(f"{where} is where the set keeps its own record: choose another name for it or for the set.")
     if (key.kind, key.group) == ("Secret", ""):

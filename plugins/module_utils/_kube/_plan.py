@@ -18,19 +18,23 @@ from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._errors import
 from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._objects import Desired, Key
 from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._types import Answer
 
-CREATE, UPDATE, ADOPT, UNCHANGED, PRUNE, KEPT = "create", "update", "adopt", "unchanged", "prune", "kept"
+CREATE, UPDATE, ADOPT, UNCHANGED = "create", "update", "adopt", "unchanged"
+PRUNE, RELEASE, KEPT = "prune", "release", "kept"
 WRITES = (CREATE, UPDATE, ADOPT)
+LEAVES = (PRUNE, RELEASE)
+GONE = (404, 409)  # 409: the uid is another one, so somebody has made a new object of this name
 _RBAC = "rbac.authorization.k8s.io"
 Live = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class Options:
-    """How to plan; patterns of ``adopt`` match ``Kind/namespace/name``, ``protect`` holds kinds."""
+    """How to plan; patterns of ``adopt`` match ``Kind/namespace/name``, ``protect`` and ``release`` hold kinds."""
 
     adopt: Sequence[str] = ()
     prune: bool = True
     protect: Sequence[str] = ()
+    release: Sequence[str] = ()
     force: bool = False
     check: bool = False
 
@@ -70,12 +74,16 @@ def compare(
         refused = _refused(item.key, there, owner, options)
         if refused:
             problems.append(Problem(str(item.key), *refused))
-        elif _objects.labels_of(there).get(_applyset.PART_OF) != owner.id:
-            steps.append(Step(item.key, item.resource, ADOPT, item.manifest, there))
-        elif _managed.plainly_same(item.resource, owner.manager, item.manifest, there):
-            steps.append(Step(item.key, item.resource, UNCHANGED, item.manifest, there, there))
+            continue
+        member = _objects.labels_of(there).get(_applyset.PART_OF) == owner.id
+        keep_mark = not member or _applyset.is_adopted(there)
+        manifest = _applyset.as_adopted(item.manifest) if keep_mark else item.manifest
+        if not member:
+            steps.append(Step(item.key, item.resource, ADOPT, manifest, there))
+        elif _managed.plainly_same(item.resource, owner.manager, manifest, there):
+            steps.append(Step(item.key, item.resource, UNCHANGED, manifest, there, there))
         else:
-            steps.append(Step(item.key, item.resource, UPDATE, item.manifest, there))
+            steps.append(Step(item.key, item.resource, UPDATE, manifest, there))
     return steps, problems
 
 
@@ -101,11 +109,22 @@ def leftovers(desired: Iterable[Desired], members: Mapping[Key, tuple[Resource, 
     for key in sorted(members):
         resource, live = members[key]
         # an owner's object got the label by copy, as EndpointSlices do from their Service; it goes with its owner
-        if key in wanted or _objects.is_dying(live) or live["metadata"].get("ownerReferences"):
+        copied = live["metadata"].get("ownerReferences") and not _applyset.is_adopted(live)
+        if key in wanted or _objects.is_dying(live) or copied:
             continue
-        protected = not options.prune or key.kind in options.protect or resource.group_kind in options.protect
-        steps.append(Step(key, resource, KEPT if protected else PRUNE, live=live, after=live if protected else None))
+        action = _leaving(key, resource, live, options)
+        steps.append(Step(key, resource, action, live=live, after=live if action == KEPT else None))
     return steps
+
+
+def _leaving(key: Key, resource: Resource, live: Live, options: Options) -> str:
+    """What becomes of a member that is not wanted any more."""
+    names = {key.kind, resource.group_kind}
+    if not options.prune:
+        return KEPT
+    if _applyset.is_adopted(live) or names & set(options.release):
+        return RELEASE
+    return KEPT if names & set(options.protect) else PRUNE
 
 
 def pending(steps: Iterable[Step]) -> Pending:
@@ -134,13 +153,15 @@ def settle(step: Step, answer: Answer, manager: str, waiting: Pending, options: 
         if answer.status == 404:
             return None
         return step if answer.ok else _refusal.problem(step.key, answer, "delete")
+    if step.action == RELEASE and answer.status in GONE:
+        return None
     if answer.ok:
         if step.action == UPDATE and step.live and _managed.same_result(step.live, answer.body, manager):
             return replace(step, action=UNCHANGED, after=step.live)
         return replace(step, after=answer.body)
     if _cannot_be_known(step, answer, waiting, options):
         return replace(step, predicted=True)
-    return _refusal.problem(step.key, answer)
+    return _refusal.problem(step.key, answer, "release" if step.action == RELEASE else "apply")
 
 
 def _cannot_be_known(step: Step, answer: Answer, waiting: Pending, options: Options) -> bool:

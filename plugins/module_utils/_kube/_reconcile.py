@@ -75,8 +75,9 @@ def reconcile(client: _client.Caller, target: Target, job: Job, report: Report) 
     report.plan = _planned(client, job, world, desired)
     before, after = _records(recorded, report.plan)
     keeps = job.present or any(step.action == _plan.KEPT for step in report.plan)
-    # a parent whose namespace is a member goes with it
-    forgets = parent is not None and not keeps and _home(job) not in world.members
+    # a parent whose namespace is deleted goes with it
+    deleted = set(world.members) - {step.key for step in report.plan if step.action != _plan.PRUNE}
+    forgets = parent is not None and not keeps and _home(job) not in deleted
     if job.options.check:
         report.record_written = forgets or (keeps and not _applyset.same_record(job.owner, after, recorded))
         _warn_of_namespaces(report)
@@ -93,7 +94,7 @@ def reconcile(client: _client.Caller, target: Target, job: Job, report: Report) 
 
 def changed(report: Report, *, check: bool) -> bool:
     """Whether anything was written, or would be."""
-    planned = check and any(step.action in (*_plan.WRITES, _plan.PRUNE) for step in report.plan)
+    planned = check and any(step.action in (*_plan.WRITES, *_plan.LEAVES) for step in report.plan)
     return bool(planned or report.written or report.record_written)
 
 
@@ -153,12 +154,14 @@ def _tried(client: _client.Caller, job: Job, steps: Sequence[Step]) -> tuple[lis
     owner, options = job.owner, job.options
 
     def one(step: Step) -> Step | Problem | None:
-        if step.action not in (*_plan.WRITES, _plan.PRUNE):
+        if step.action not in (*_plan.WRITES, *_plan.LEAVES):
             return step
         if not _plan.can_be_tried(step, absent):
             return replace(step, predicted=True)
         if step.action == _plan.PRUNE:
             request = _calls.delete(step.resource, step.live or {}, dry=True)
+        elif step.action == _plan.RELEASE:
+            request = _calls.release(step.resource, step.live or {}, owner.manager, dry=True)
         else:
             request = _calls.apply(step.resource, step.manifest or {}, owner.manager, force=options.force, dry=True)
         return _plan.settle(step, client.call(request), owner.manager, absent, options)
@@ -184,7 +187,7 @@ def _parent_problem(client: _client.Caller, job: Job, world: World, steps: Seque
 
 def _records(recorded: _applyset.Members, steps: Sequence[Step]) -> tuple[_applyset.Members, _applyset.Members]:
     """The parent's content (while members come and go, at the end)."""
-    after = _applyset.members((step.resource, step.key.namespace) for step in steps if step.action != _plan.PRUNE)
+    after = _applyset.members((step.resource, step.key.namespace) for step in steps if step.action not in _plan.LEAVES)
     return recorded.plus(after), after
 
 

@@ -21,7 +21,7 @@ _LIMIT = 5  # fields named in one sentence
 
 
 def problem(key: Key, answer: Answer, verb: str = "apply") -> Problem:
-    """The sentence for a failed ``verb`` (apply or delete) of ``key``."""
+    """The sentence for a failed ``verb`` (apply, delete or release) of ``key``."""
     causes = (answer.body.get("details") or {}).get("causes") or []
     owners = _owners(causes)
     if answer.status == 409 and owners:
@@ -30,7 +30,7 @@ def problem(key: Key, answer: Answer, verb: str = "apply") -> Problem:
     if missing:
         sentence = f"{key}: the namespace {missing} does not exist: add it to the objects, or create it first."
         return Problem(str(key), sentence, "NoNamespace")
-    if answer.status == 403 and f"cannot {'patch' if verb == 'apply' else verb}" in answer.message:
+    if answer.status == 403 and f"cannot {'delete' if verb == 'delete' else 'patch'}" in answer.message:
         sentence = f"{key}: not allowed to {verb} it: {_end(_words(key, answer))}: grant it by a Role or ClusterRole."
         return Problem(str(key), sentence, "Forbidden")
     reason = str(answer.body.get("reason") or "Failed")
@@ -39,6 +39,8 @@ def problem(key: Key, answer: Answer, verb: str = "apply") -> Problem:
     )
     if verb == "delete":
         remedy = "remove what protects it"
+    elif verb == "release":
+        remedy = "it needs fields that only this set gives it, so let somebody else set them before, or delete it"
     sentence = f"{key}: the API server refused to {verb} it with status {answer.status}: "
     return Problem(str(key), f"{sentence}{_end(_words(key, answer))}: {remedy}.", reason)
 

@@ -79,7 +79,9 @@ def prepare(
     if problems:
         raise Refused(problems)
     work = Work([], held, before, attached, detached, by_name)
-    work.plans = [_plan(client, clients, work, site) for client in clients]
+    # Once for each gateway, and not for each of its clients.
+    stale = {one.name for one in by_name.values() if gateway_objects(one, attached, held, site.cluster_domain)}
+    work.plans = [_plan(client, clients, work, site, client.gateway in stale) for client in clients]
     return work
 
 
@@ -93,7 +95,7 @@ def _read_registries(held: _flow.Held) -> tuple[dict[str, _registry.Registry], l
     return registries, problems
 
 
-def _plan(client: Client, clients: Sequence[Client], work: Work, site: Site) -> _flow.Plan:
+def _plan(client: Client, clients: Sequence[Client], work: Work, site: Site, stale: bool) -> _flow.Plan:
     settled = _settled(client, work.held)
     if client.state == "absent":
         registered = any(client.id in link["clients"] for link in _links(work.before))
@@ -101,7 +103,6 @@ def _plan(client: Client, clients: Sequence[Client], work: Work, site: Site) -> 
     gateway = work.gateways[client.gateway]
     link = work.attached[gateway.namespace]["gateways"][gateway.name]
     same = all(_entries(work.before, client.id) == _entries(one, client.id) for one in (work.attached,))
-    stale = gateway_objects(gateway, work.attached, work.held, site.cluster_domain)
     return _flow.plan_attach(client, gateway, link, same and not stale, work.held, site, settled)
 
 

@@ -20,6 +20,7 @@ from ansible_collections.bulkhead.mesh.plugins.module_utils._egress import (
 )
 from ansible_collections.bulkhead.mesh.plugins.module_utils._kube import _single, _workload
 from ansible_collections.bulkhead.mesh.plugins.module_utils._vpn_client._prepare import Work
+from ansible_collections.bulkhead.mesh.plugins.module_utils._vpn_client._rollouts import guarded
 
 _Live = Mapping[str, "tuple[dict[str, Any] | None, list[dict[str, Any]]]"]
 _Object = dict[str, Any]
@@ -70,16 +71,11 @@ def _state(workload: _Object | None, pods: Sequence[_Object], held: _flow.Held, 
         return "stopped"
     if not _template.is_attached(workload):
         return "open"
-    guarded = [one for one in pods if _guarded(one)]
-    ready = [one for one in guarded if _workload.is_ready(one)]
+    closed = [one for one in pods if guarded(one)]
+    ready = [one for one in closed if _workload.is_ready(one)]
     if hoped or len(ready) == len(pods) == wanted:
         return "attached"
-    return "sealed" if len(guarded) == len(pods) else "rolling"
-
-
-def _guarded(pod: Mapping[str, Any]) -> bool:
-    first = (pod["spec"].get("initContainers") or [{}])[0]
-    return bool(first.get("name") == _names.GUARD)
+    return "sealed" if len(closed) == len(pods) else "rolling"
 
 
 def _inner(plan: _flow.Plan, workload: _Object | None) -> list[str]:
@@ -91,7 +87,7 @@ def _inner(plan: _flow.Plan, workload: _Object | None) -> list[str]:
 def _pod(plan: _flow.Plan, pod: Mapping[str, Any]) -> _Object:
     metadata = pod["metadata"]
     inner = None
-    if plan.link is not None and plan.room is not None and _guarded(pod):
+    if plan.link is not None and plan.room is not None and guarded(pod):
         number = metadata["name"].rpartition("-")[2] if plan.client.kind == "StatefulSet" else "0"
         inner = _address.inner_address(plan.link["network"], plan.room["first_index"], int(number))
     return {

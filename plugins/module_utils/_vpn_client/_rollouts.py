@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Callable
 
 from ansible_collections.bulkhead.mesh.plugins.module_utils._egress import _flow, _names, _refuse
-from ansible_collections.bulkhead.mesh.plugins.module_utils._kube import _client, _workload
+from ansible_collections.bulkhead.mesh.plugins.module_utils._kube import _client, _gateway_ready, _workload
 from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._config import Target
 from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._errors import KubeError
 from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._types import Request
@@ -58,15 +58,22 @@ class Rollouts:
         return found
 
     def finish(self, plans: Sequence[_flow.Plan]) -> Failures:
-        """Wait for all these rollouts at once; replace what a StatefulSet leaves standing."""
+        """Wait for all these rollouts at once; replace what a StatefulSet leaves standing.
+
+        Pods without a guard go at once, not one after another as each new one gets ready: with a tunnel that is down
+        that would be never, and they would run on with nothing but the policy before them.
+        """
         waiting = {plan.client.id: plan for plan in plans}
         deleted: set[str] = set()
 
         def look() -> tuple[bool, object]:
             for name, state in self._look_at(list(waiting.values())).items():
                 # A StatefulSet never replaces a pod that is not Ready while it waits for it to become so.
-                stale = state.stale if waiting[name].client.kind == "StatefulSet" else ()
-                for pod in [one for one in stale if one["metadata"]["uid"] not in deleted]:
+                stale = [*state.stale, *self._unguarded(waiting[name])]
+                stale = stale if waiting[name].client.kind == "StatefulSet" else []
+                for pod in stale:
+                    if pod["metadata"]["uid"] in deleted:
+                        continue
                     deleted.add(pod["metadata"]["uid"])
                     _workload.delete_pod(self.client, self.target, pod)
                 if state.done:
@@ -87,6 +94,25 @@ class Rollouts:
                 )
         return failures
 
+    def _unguarded(self, plan: _flow.Plan) -> list[Mapping[str, Any]]:
+        """Pods without a guard of a workload that stays, once its controller has seen the template with it."""
+        workload, pods = self.live[plan.client.id]
+        if plan.client.state == "absent" or workload is None:
+            return []
+        seen = (workload.get("status") or {}).get("observedGeneration") or 0
+        if seen < workload["metadata"].get("generation", 0):
+            return []
+        return [one for one in pods if not guarded(one) and "deletionTimestamp" not in one["metadata"]]
+
+    def _gateway(self, plan: _flow.Plan) -> list[str]:
+        """What stands in the way of the client's gateway, if anything does."""
+        gateway = plan.gateway
+        if gateway is None:
+            return []
+        secret = f"{gateway.namespace}/{gateway.config_secret}"
+        found = _gateway_ready.look(self.client, gateway.namespace, gateway.name, f"of {gateway.name}", secret)
+        return [] if found[0] else [f"{gateway.object} is not ready: {found[1]}"]
+
     def _not_ready(self, plan: _flow.Plan, state: _workload.Rollout) -> KubeError:
         """What keeps a rollout from ending, with the last evidence and where to look."""
         workload, pods = self.live[plan.client.id]
@@ -105,6 +131,7 @@ class Rollouts:
             address = (blocked["metadata"].get("annotations") or {}).get(_names.ADDRESS_ANNOTATION)
             shown = {None: "not written yet", "": "empty, which means sealed"}.get(address, address)
             parts.append(f"the gateway's address on it is {shown}")
+            parts += self._gateway(plan) if container in _names.CONTAINERS else []
         return KubeError(
             f"{what} is not ready after {self.timeout:g} s: {'; '.join(parts)}. {_meaning(plan, container)} Look at: "
             + ", ".join(_where(plan, blocked, container))
@@ -136,6 +163,12 @@ class Rollouts:
                 object_=plan.client.object,
             )
         return failures
+
+
+def guarded(pod: Mapping[str, Any]) -> bool:
+    """Whether the guard is what a pod starts with."""
+    first = (pod["spec"].get("initContainers") or [{}])[0]
+    return bool(first.get("name") == _names.GUARD)
 
 
 def _meaning(plan: _flow.Plan, container: str) -> str:

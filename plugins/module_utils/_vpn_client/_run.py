@@ -26,7 +26,7 @@ from ansible_collections.bulkhead.mesh.plugins.module_utils._egress._client_obje
 from ansible_collections.bulkhead.mesh.plugins.module_utils._kube import _client, _managed, _single, _workload
 from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._config import Target
 from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._errors import KubeError
-from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._types import Request
+from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._types import Answer, Request
 from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._wait import wait_until
 from ansible_collections.bulkhead.mesh.plugins.module_utils._vpn_client import _prepare, _rollouts
 
@@ -132,7 +132,7 @@ class Run:
                 )
 
     def _effective(self, plans: Sequence[_flow.Plan]) -> None:
-        """Wait until the API server refuses an unguarded pod of each client, tried as a dry run."""
+        """Wait until the API server refuses an unguarded pod of each client and takes one as it will be; dry runs."""
         waiting = {plan.client.id: plan for plan in plans}
 
         def look() -> tuple[bool, object]:
@@ -147,7 +147,7 @@ class Run:
         if not done:
             what = ", ".join(plan.client.object for plan in waiting.values())
             raise KubeError(
-                f"The API server does not refuse unguarded pods of {what} after {EFFECTIVE_TIMEOUT:g} s ({evidence}): "
+                f"The API server does not judge pods of {what} as it should after {EFFECTIVE_TIMEOUT:g} s ({evidence}): "
                 "look at the ValidatingAdmissionPolicy and its binding, then run it again; no pod was changed.",
                 reason="NotEffective",
                 object_=what,
@@ -155,20 +155,23 @@ class Run:
             )
 
     def _admitted(self, plan: _flow.Plan) -> str:
-        """Why an unguarded pod is not refused by this client's policy; empty if it is."""
-        namespace = plan.client.namespace
-        pod = _client_objects.unguarded_pod(plan.target, self.site.image)
-        request = Request(
-            f"/api/v1/namespaces/{namespace}/pods",
-            f"try to create pods in {namespace}",
-            method="POST",
-            body=pod,
-            query={"dryRun": "All"},
+        """What is wrong with how this client's policy judges; empty if nothing is."""
+        answer = self._tried(plan, _client_objects.unguarded_pod(plan.target, self.site.image))
+        if not _refused(answer, plan):
+            return f"an unguarded one: {'it would be created' if answer.ok else answer.message}"
+        attached = _flow.patched(plan) or plan.target
+        answer = self._tried(plan, _client_objects.guarded_pod(attached, self.site.image))
+        # Until it has taken up the changed policy it would refuse every pod of the new template. Whatever else it has
+        # against this pod is not for this policy to say.
+        return f"one with its guard: {answer.message}" if _refused(answer, plan) else ""
+
+    def _tried(self, plan: _flow.Plan, pod: Mapping[str, Any]) -> Answer:
+        """What the API server says to a pod, tried as a dry run."""
+        path, what = (
+            f"/api/v1/namespaces/{plan.client.namespace}/pods",
+            f"try to create pods in {plan.client.namespace}",
         )
-        answer = self.client.call(request)
-        if answer.status == 403 and f"'bulkhead-vpn-client.{plan.client.id}'" in answer.message:
-            return ""
-        return "it would be created" if answer.ok else answer.message
+        return self.client.call(Request(path, what, method="POST", body=pod, query={"dryRun": "All"}))
 
     def _register(self, after: str, plans: Sequence[_flow.Plan]) -> None:
         registries: _prepare.Registries = getattr(self.work, after)
@@ -277,6 +280,11 @@ class Run:
 
     def _stopped(self, plans: Sequence[_flow.Plan]) -> None:
         self.failures.update(self._rollouts.stopped(plans))
+
+
+def _refused(answer: Answer, plan: _flow.Plan) -> bool:
+    """Whether this client's own policy refused it."""
+    return answer.status == 403 and f"'bulkhead-vpn-client.{plan.client.id}'" in answer.message
 
 
 def _version_test(live: Mapping[str, Any]) -> _patch.Operation:

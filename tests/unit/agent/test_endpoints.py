@@ -36,7 +36,7 @@ REGISTRY = peering.parse_registry(json.dumps(DATA))
 
 
 def pod(name: str, ip: str | None, labels: dict[str, str], **more: Any) -> dict[str, Any]:
-    """A pod as the API lists it; ``more``: phase, deleted, created, uid, annotations, ips."""
+    """A pod as the API lists it; ``more``: phase, deleted, created, uid, annotations, ips, containers."""
     namespace, dummy, short = name.partition("/")
     metadata: dict[str, Any] = {
         "namespace": namespace,
@@ -48,7 +48,7 @@ def pod(name: str, ip: str | None, labels: dict[str, str], **more: Any) -> dict[
     }
     if more.get("deleted"):
         metadata["deletionTimestamp"] = "2026-01-02T00:00:00Z"
-    status: dict[str, Any] = {"phase": more.get("phase", "Running")}
+    status: dict[str, Any] = {"phase": more.get("phase", "Running"), "containerStatuses": more.get("containers")}
     if ip:
         status.update(podIP=ip, podIPs=[{"ip": one} for one in more.get("ips", [ip])])
     return {"metadata": metadata, "status": status}
@@ -239,6 +239,65 @@ def test_dead_pods_are_not_written_to() -> None:
     assert decide([gateway(deleted=True)], client(deleted=True)) == {}
 
 
+def container(reason: str | None, code: int | None) -> dict[str, Any]:
+    """Status of a container that waits for ``reason`` (None: it runs) and ended with ``code`` before."""
+    state = {"waiting": {"reason": reason}} if reason else {"running": {}}
+    return {"state": state, "lastState": {} if code is None else {"terminated": {"exitCode": code}}}
+
+
+def ended(restarts: int, code: int) -> dict[str, Any]:
+    """Status of a container that has just ended."""
+    return {"state": {"terminated": {"exitCode": code}}, "restartCount": restarts}
+
+
+def replaced(*gateways: Any, registry: Any = REGISTRY) -> list[str]:
+    return [one.uid for one in peering.to_replace(registry, [peering.parse_pod(item) for item in gateways])]
+
+
+@pytest.mark.parametrize("code", [0, 129, 137, 143])
+def test_a_gateway_whose_container_was_ended_and_is_held_back_is_replaced(code: int) -> None:
+    fine = container(None, None)
+    for waits in (container("CrashLoopBackOff", code), ended(1, code)):
+        assert replaced(gateway(containers=[fine, waits]), gateway("vpn/b-0", containers=[fine])) == ["uid-vpnarr-0"]
+
+
+@pytest.mark.parametrize(
+    "kept",
+    [
+        gateway(),
+        gateway(containers=[container(None, 137)]),
+        gateway(containers=[container("ContainerCreating", 137)]),
+        gateway(containers=[container("ImagePullBackOff", 137)]),
+        gateway(containers=[container("CrashLoopBackOff", None)]),
+        gateway(containers=[container("CrashLoopBackOff", 1)]),
+        gateway(containers=[container("CrashLoopBackOff", 128)]),
+        gateway(containers=[ended(0, 137)]),
+        gateway(containers=[ended(1, 1)]),
+        gateway(containers=[container("CrashLoopBackOff", 137)], deleted=True),
+        client(containers=[container("CrashLoopBackOff", 137)], gateway="other"),
+    ],
+    ids=[
+        "fine",
+        "runs again",
+        "starts",
+        "no image",
+        "never ran",
+        "failed",
+        "not started",
+        "first",
+        "again",
+        "goes",
+        "unknown",
+    ],
+)
+def test_other_gateways_are_not_replaced(kept: Any) -> None:
+    assert replaced(kept) == []
+
+
+def test_no_gateway_is_replaced_when_they_could_not_be_read() -> None:
+    assert peering.to_replace(REGISTRY, None) == []
+
+
 def test_two_gateways_do_not_mix() -> None:
     data = json.loads(json.dumps(DATA))
     data["gateways"]["second"] = {"network": "10.222.2.0/24", "clients": {"media.sab": {**SAB, "first_index": 2}}}
@@ -316,7 +375,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         # Without "Connection: close": the client finds out when it uses the connection again.
         self.close_connection = self.server.hang_up
 
-    do_GET = do_PATCH = _serve
+    do_GET = do_PATCH = do_DELETE = _serve
 
     def log_message(self, format: str, *args: Any) -> None:
         pass
@@ -409,6 +468,28 @@ def test_a_connection_closed_while_idle_is_no_failure(
     controller.tick()
     assert "failing" not in [event for event, dummy in events(capsys)]
     assert len(patched(server)) == 4
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        (200, [("replaced", "vpn/vpnarr-0")]),
+        (404, []),
+        (409, []),
+        (403, [("failing", "replacing vpn/vpnarr-0")]),
+    ],
+)
+def test_replacing_a_gateway(
+    controller: endpoints.Controller, server: FakeServer, capsys: Any, status: int, said: Any
+) -> None:
+    delete = "DELETE /api/v1/namespaces/vpn/pods/vpnarr-0"
+    waits = gateway(containers=[container("CrashLoopBackOff", 137)])
+    server.answers.update({GATEWAYS: (200, {"items": [waits]}), delete: (status, {"message": "no"})})
+    controller.tick()
+    assert [(key, body["preconditions"]) for key, body, dummy in server.asked if key.startswith("DELETE")] == [
+        (delete, {"uid": "uid-vpnarr-0"})
+    ]
+    assert [one for one in events(capsys) if "repl" in "".join(one)] == said
 
 
 @pytest.mark.parametrize("answer", [(403, {"message": "no"}), (200, b"<html>"), (500, b""), (200, {"kind": "x"})])

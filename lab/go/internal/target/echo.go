@@ -16,6 +16,8 @@ import (
 
 const (
 	maxNonce    = 200              // bytes of a nonce; more of a first line is cut off
+	maxBody     = 1 << 20          // bytes of a body that is given back
+	maxDetail   = 1000             // bytes of a request in the log
 	echoTimeout = 10 * time.Second // for a TCP caller to send its line and take the answer
 	pause       = 50 * time.Millisecond
 )
@@ -113,7 +115,7 @@ func (s *Server) serveSTUN(socket net.PacketConn) error {
 	})
 }
 
-// answerHTTP tells any caller of any path its address, as JSON or, at /ip, as plain text.
+// answerHTTP tells any caller of any path its address, as JSON or, at /ip, as plain text. A posted body comes back as it is.
 func (s *Server) answerHTTP(writer http.ResponseWriter, request *http.Request) {
 	caller := addrPort(request.RemoteAddr)
 	query := request.URL.Query()
@@ -121,8 +123,18 @@ func (s *Server) answerHTTP(writer http.ResponseWriter, request *http.Request) {
 	if query.Has("nonce") {
 		detail += " " + query.Get("nonce")
 	}
-	s.log.add("http", caller, detail)
+	s.log.add("http", caller, detail[:min(len(detail), maxDetail)])
 	writer.Header().Set("Cache-Control", "no-store")
+	if request.Method == http.MethodPost {
+		writer.Header().Set("Content-Type", "application/octet-stream")
+		body, err := io.ReadAll(http.MaxBytesReader(writer, request.Body, maxBody))
+		if err != nil {
+			http.Error(writer, err.Error(), http.StatusRequestEntityTooLarge)
+			return
+		}
+		_, _ = writer.Write(body)
+		return
+	}
 	if request.URL.Path == "/ip" {
 		writer.Header().Set("Content-Type", "text/plain; charset=utf-8")
 		_, _ = io.WriteString(writer, caller.Addr().String()+"\n")

@@ -208,6 +208,32 @@ func TestHTTP(t *testing.T) {
 	})
 }
 
+func TestHTTPGivesABodyBackAndLogsLittle(t *testing.T) {
+	each(t, "http", func(t *testing.T, address netip.AddrPort, log *syncBuffer) {
+		long := strings.Repeat("n", 256<<10)
+		for size, want := range map[int]int{len(long): http.StatusOK, maxBody + 1: http.StatusRequestEntityTooLarge} {
+			body := strings.NewReader(strings.Repeat("n", size))
+			answer, err := http.Post("http://"+address.String()+"/bulk", "text/plain", body)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := io.ReadAll(answer.Body)
+			answer.Body.Close()
+			if err != nil || answer.StatusCode != want || (want == http.StatusOK && string(got) != long) {
+				t.Errorf("%d bytes: %d, %d bytes back (%v)", size, answer.StatusCode, len(got), err)
+			}
+		}
+		if status, body, _ := get(t, address, "/"+long); status != http.StatusOK || !strings.Contains(body, long) {
+			t.Errorf("long path: %d, %d bytes back", status, len(body))
+		}
+		for _, one := range log.entries(t) {
+			if len(one.Detail) > maxDetail {
+				t.Errorf("a line of %d bytes in the log", len(one.Detail))
+			}
+		}
+	})
+}
+
 // get asks over a connection of its own, so that the test knows the caller's port.
 func get(t *testing.T, address netip.AddrPort, path string) (int, string, netip.AddrPort) {
 	t.Helper()

@@ -37,6 +37,25 @@ def test_labels():
     }
 
 
+def test_segments():
+    found = labels({"name": "core", "mesh": "ambient", "segments": ["media", "arr"]}, {"name": "b", "segments": []})
+    assert found == {
+        "core": {
+            "istio.io/dataplane-mode": "ambient",
+            "bulkhead.mesh/segment-arr": "true",
+            "bulkhead.mesh/segment-media": "true",
+        },
+        "b": None,
+    }
+
+
+def test_bad_segments():
+    with pytest.raises(
+        AnsibleFilterError, match=r'^Namespace a: bulkhead_namespaces\[0\].segments is "arr": a list is needed'
+    ):
+        labels({"name": "a", "segments": "arr"})
+
+
 @pytest.mark.parametrize(
     ("value", "sentence"),
     [

@@ -66,6 +66,7 @@ REGISTRY = "/api/v1/namespaces/vpn/configmaps/bulkhead-vpn-registry"
 GATEWAY_POLICY = "/apis/networking.k8s.io/v1/namespaces/vpn/networkpolicies/bulkhead-vpn-gateway-vpnarr"
 RESOLVER = "/api/v1/namespaces/vpn/configmaps/bulkhead-resolver-vpnarr"
 PODS = "/api/v1/namespaces/downloads/pods"
+GATEWAY_SET, GATEWAY_PODS = "/apis/apps/v1/namespaces/vpn/statefulsets/vpnarr", "/api/v1/namespaces/vpn/pods"
 _ITEM = re.compile(
     r"(?P<root>/apis?(/[^/]+)?/v1)(/namespaces/(?P<ns>[^/]+))?/(?P<plural>[a-z]+)(/(?P<name>[^/]+))?(?P<log>/log)?$"
 )
@@ -81,6 +82,7 @@ class Cluster:
         self.target = Target("127.0.0.1:6443", "context lab")
         self.tunnel = True
         self.admitted_before_effective = 0
+        self.refused_before_effective = 0
         self.after_write: Any = None
         self.answers: dict[str, Any] = {}
         self._version = 100
@@ -181,7 +183,11 @@ class Cluster:
             if "/validatingadmissionpolicies/" not in path:
                 continue
             if _selector.matches(one["spec"]["matchConstraints"]["objectSelector"], pod["metadata"]["labels"]):
-                if self.admitted_before_effective:
+                if pod["spec"].get("initContainers"):
+                    if not self.refused_before_effective:
+                        break
+                    self.refused_before_effective -= 1
+                elif self.admitted_before_effective:
                     self.admitted_before_effective -= 1
                     break
                 return Answer(403, {"message": f"ValidatingAdmissionPolicy '{one['metadata']['name']}' denied request"})
@@ -497,7 +503,21 @@ def test_what_other_clients_of_the_namespace_share_stays(run: Any, cluster: Clus
 def test_template_waits_until_admission_is_effective(run: Any, cluster: Cluster) -> None:
     cluster.admitted_before_effective = 3
     assert run(FULL)["clients"][0]["state"] == "attached"
-    assert len([call for call in cluster.calls if call.method == "POST"]) == 4
+    assert len([call for call in cluster.calls if call.method == "POST"]) == 5
+
+
+def test_template_waits_until_the_new_guard_is_accepted(run: Any, cluster: Cluster) -> None:
+    cluster.refused_before_effective = 2
+    assert run(FULL)["clients"][0]["state"] == "attached"
+    tried = [call.body["metadata"]["generateName"] for call in cluster.calls if call.method == "POST"]
+    assert tried == ["bulkhead-unguarded-", "bulkhead-guarded-"] * 3
+
+
+def test_a_new_guard_that_is_never_accepted_stops_before_the_template(run: Any, cluster: Cluster) -> None:
+    cluster.refused_before_effective = 1000
+    result = run(FULL)
+    assert not attached(cluster) and f"PATCH {REGISTRY}" not in cluster.writes
+    assert "(one with its guard: ValidatingAdmissionPolicy" in result["msg"]
 
 
 def test_admission_that_never_gets_effective_stops_before_the_template(run: Any, cluster: Cluster) -> None:
@@ -505,8 +525,9 @@ def test_admission_that_never_gets_effective_stops_before_the_template(run: Any,
     result = run(FULL)
     assert not attached(cluster) and f"PATCH {REGISTRY}" not in cluster.writes
     assert result["msg"] == (
-        "The API server does not refuse unguarded pods of StatefulSet downloads/qbittorrent after 30 s (it would be "
-        "created): look at the ValidatingAdmissionPolicy and its binding, then run it again; no pod was changed."
+        "The API server does not judge pods of StatefulSet downloads/qbittorrent as it should after 30 s (an unguarded "
+        "one: it would be created): look at the ValidatingAdmissionPolicy and its binding, then run it again; no pod was "
+        "changed."
     )
 
 
@@ -540,18 +561,61 @@ def test_old_pods_that_are_not_ready_are_replaced(run: Any, cluster: Cluster) ->
 def test_tunnel_that_is_down_is_told_and_leaves_it_sealed(run: Any, cluster: Cluster) -> None:
     cluster.tunnel = False
     cluster.objects[WORKLOAD]["spec"]["replicas"] = 1
+    cluster.answers.update(
+        {f"GET {GATEWAY_SET}": Answer(200, gateway_set()), f"GET {GATEWAY_PODS}": Answer(200, {"items": [keeper()]})}
+    )
     result = run(FULL)
     assert result["failed"] is True and result["changed"] is True
     assert result["clients"][0]["state"] == "sealed"
     assert result["msg"] == (
         "StatefulSet downloads/qbittorrent is not ready after 9 s: 0 of 1 pods of StatefulSet downloads/qbittorrent are "
         "ready; pod qbittorrent-0, container bulkhead-overlay: not started by its start-up probe; its last line is: "
-        "no answer from the gateway yet; the gateway's address on it is not written yet. Pods with the guard stay "
-        "sealed until the tunnel carries traffic, and then start by themselves. Look at: kubectl -n downloads logs "
+        "no answer from the gateway yet; the gateway's address on it is not written yet; VPN gateway vpn/vpnarr is not "
+        "ready: its tunnel has no handshake: nothing came back from the VPN server of vpnarr; check the keys in Secret "
+        "vpn/mullvad-wg0, and whether the server can be reached from the node. Pods with the guard stay sealed until "
+        "the tunnel carries traffic, and then start by themselves. Look at: kubectl -n downloads logs "
         "qbittorrent-0 -c bulkhead-overlay, kubectl -n vpn get pods -l bulkhead.mesh/vpn-gateway=vpnarr."
     )
     again = run(FULL)
     assert again["failed"] is True and again["changed"] is False and cluster.writes == []
+
+
+def gateway_set() -> dict[str, Any]:
+    status = {"observedGeneration": 1, "updateRevision": "one"}
+    metadata = {"name": "vpnarr", "namespace": "vpn", "generation": 1}
+    return {"metadata": metadata, "spec": {"replicas": 1}, "status": status}
+
+
+def keeper() -> dict[str, Any]:
+    """The gateway's pod with everything running and no answer from behind the tunnel."""
+    metadata = {
+        "name": "vpnarr-0",
+        "namespace": "vpn",
+        "labels": {"controller-revision-hash": "one"},
+        "ownerReferences": [{"kind": "StatefulSet", "name": "vpnarr", "controller": True}],
+    }
+    one = {"name": "bulkhead-gateway", "state": {"running": {}}, "ready": False}
+    return {
+        "metadata": metadata,
+        "spec": {"containers": [{"name": "bulkhead-gateway"}]},
+        "status": {"containerStatuses": [one]},
+    }
+
+
+def test_pods_without_a_guard_do_not_wait_for_a_tunnel_that_is_down(run: Any, cluster: Cluster) -> None:
+    cluster.tunnel = False
+    result = run(FULL)
+    assert result["failed"] is True and result["failure"]["reason"] == "NotReady"
+    assert result["clients"][0]["state"] == "sealed", "a rollout would have stopped at the first pod and left the other"
+    assert [one["inner_address"] for one in result["clients"][0]["pods"]] == ["10.222.1.2", "10.222.1.3"]
+    again = run(FULL)
+    assert again["failed"] is True and cluster.writes == [], "pods that are guarded are left alone"
+
+
+def test_pods_without_a_guard_stay_when_the_workload_is_given_back(run: Any, cluster: Cluster) -> None:
+    run(FULL)
+    run(OPEN)
+    assert not [write for write in cluster.writes if write.startswith("DELETE") and "/pods/" in write]
 
 
 def test_one_client_that_hangs_does_not_hold_up_a_detach(run: Any, cluster: Cluster) -> None:

@@ -290,6 +290,17 @@ def test_removal_with_clients_is_refused(run: Any) -> None:
     assert cluster.writes == [] and cluster.sets == []
 
 
+def test_removal_with_clients_is_predicted(run: Any) -> None:
+    """The same play may detach them before, and in check mode they are still there."""
+    cluster = Cluster(registry=registered(QBIT))
+    gone = [{"name": "vpnarr", "namespace": "vpn", "state": "absent"}]
+    result, dummy = run(cluster, gateways=gone, images={}, _ansible_check_mode=True)
+    assert "failed" not in result and result["changed"]
+    assert [one for one in cluster.warnings if "clients are behind it: downloads.qbit" in one]
+    assert (SETS[2], []) in cluster.sets
+    assert [method for method, dummy, dummy2 in cluster.writes if not method.startswith("dry ")] == []
+
+
 def test_clients_stay_registered(run: Any) -> None:
     cluster = Cluster(registry=registered(QBIT))
     result, dummy = run(cluster)

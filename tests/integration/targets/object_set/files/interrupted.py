@@ -1,6 +1,8 @@
 """Kill the engine after 0, 1, 2 ... writes while it creates, prunes and deletes; the next run must complete it.
 
-Usage: interrupted.py KUBECONFIG NAMESPACE <objects.json
+Usage: interrupted.py KUBECONFIG NAMESPACE GROUP <objects.json
+Each number of writes has a namespace and a group of custom kinds of its own, NAMESPACE-N and GROUP-N, so that they run
+side by side: most of the time goes by while a namespace is being deleted.
 Prints a line for each run that was killed; exits with a message when a run was not completed.
 """
 
@@ -9,6 +11,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from ansible_collections.bulkhead.mesh.plugins.module_utils._kube import _calls, _client, _reconcile
@@ -22,6 +25,10 @@ Objects = list[dict[str, Any]]
 
 class Killed(Exception):
     """The run ends here."""
+
+
+class Incomplete(Exception):
+    """The run after a killed one left something to do."""
 
 
 class Mortal:
@@ -40,38 +47,67 @@ class Mortal:
         return self.client.call(request)
 
 
-def run(client: _client.Client, namespace: str, objects: Objects, present: bool, writes: int) -> tuple[Report, dict]:
+def run(
+    client: _client.Client, namespace: str, objects: Objects, present: bool, writes: int, check: bool = False
+) -> tuple[Report, dict]:
     """One run that may make so many writes."""
     report = Report()
     session = _calls.Session(Mortal(client, writes))
     owner = ObjectSet("interrupted", namespace)
-    job = _reconcile.Job(owner, objects, present, Options(), not present, Waiting(60, 0.5))
+    job = _reconcile.Job(owner, objects, present, Options(check=check), not present, Waiting(60, 0.5))
     _reconcile.reconcile(session, client.target, job, report)
     return report, session.counts
 
 
-def tried(what: str, writes: int, go: Callable[[int], tuple[Report, dict]]) -> None:
-    """Kill, complete, and see that nothing is left to do."""
+def tried(what: str, writes: int, go: Callable[[int], tuple[Report, dict]]) -> str:
+    """Kill, complete, and see that nothing is left to do; what happened in words."""
     try:
         go(writes)
-        print(f"{what}: not killed, it makes no more than {writes} writes")
+        words = f"{what}: not killed, it makes no more than {writes} writes"
     except Killed:
-        print(f"{what}: killed after {writes} writes")
+        words = f"{what}: killed after {writes} writes"
     go(1000)
     report, counts = go(1000)
     if _reconcile.changed(report, check=False) or counts["applies"] or counts["deletes"]:
-        sys.exit(f"{what}, killed after {writes} writes: the run after the next one still had to do {counts}")
+        raise Incomplete(f"{what}, killed after {writes} writes: the run after the next one still had to do {counts}")
+    return words
 
 
-def main(kubeconfig: str, namespace: str) -> None:
-    """All three ways, with every number of writes."""
-    objects: Objects = json.load(sys.stdin)
+def all_ways(client: _client.Client, namespace: str, objects: Objects, writes: int) -> list[str]:
+    """Create, prune and delete with one number of writes."""
     few = [manifest for manifest in objects if manifest["kind"] in ("Namespace", "ConfigMap", "Secret")]
+    words = []
+    for what, wanted in (("create", objects), ("prune", few), ("delete", [])):
+        words.append(tried(what, writes, lambda most, one=wanted: run(client, namespace, one, bool(one), most)))
+        report, dummy = run(client, namespace, objects, False, 0, check=True)
+        there = sorted(f"{step.key.kind} {step.key.name}" for step in report.plan)
+        expected = sorted(f"{one['kind']} {one['metadata']['name']}" for one in wanted)
+        if there != expected:
+            raise Incomplete(f"{words[-1]}, and at its end there were {there} instead of {expected}")
+    return words
+
+
+def main(kubeconfig: str, namespace: str, group: str) -> None:
+    """All three ways, with every number of writes."""
+    text = sys.stdin.read()
     client = _client.Client({"kubeconfig": kubeconfig})
-    for writes in range(len(objects) + 2):
-        tried("create", writes, lambda most: run(client, namespace, objects, True, most))
-        tried("prune", writes, lambda most: run(client, namespace, few, True, most))
-        tried("delete", writes, lambda most: run(client, namespace, [], False, most))
+
+    def one(writes: int) -> list[str]:
+        mine = text.replace(f'"{namespace}"', f'"{namespace}-{writes}"').replace(group, f"{group}-{writes}")
+        objects, home = json.loads(mine), f"{namespace}-{writes}"
+        run(client, home, objects, False, 1000)  # what an earlier run of this program left
+        try:
+            return all_ways(client, home, objects, writes)
+        finally:
+            run(client, home, objects, False, 1000)
+
+    numbers = range(len(json.loads(text)) + 2)
+    with ThreadPoolExecutor(max_workers=len(numbers)) as pool:
+        try:
+            for words in pool.map(one, numbers):
+                print("\n".join(words))
+        except Incomplete as exc:
+            sys.exit(str(exc))
 
 
 if __name__ == "__main__":

@@ -6,8 +6,9 @@
 
 A file has ``cluster`` (none: no kubeconfig at all; closed: nobody listens; fake: a server on loopback that gives the
 ``answers``; real: the cluster of --kubeconfig), optionally ``user`` of a real one (admin, service-account, without-ca),
-``namespace_labels`` of a namespace to be made before, ``vars`` of the playbook, and the ``sentence``. In vars and
-sentence {server}, {kubeconfig}, {home} and {name} (of what is made for the case) are filled in.
+``namespace_labels`` of a namespace to be made before, ``objects`` to be made in it by their collections below it, ``vars``
+of the playbook, and the ``sentence``. In objects, vars and sentence {server}, {kubeconfig}, {home} and {name} (of what is
+made for the case) are filled in.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._types import 
 
 PLAYBOOK = "bulkhead.mesh.site"
 FATAL = "fatal: [localhost]: FAILED! => "
+AGENTS = ("bulkhead.mesh", "Helm")
 WRITES = ("create", "update", "patch", "delete", "deletecollection")
 QUESTIONS = ("selfsubjectaccessreviews", "selfsubjectreviews", "selfsubjectrulesreviews")
 OPTIONS = ("context", "host", "api_key", "ca_cert", "client_cert", "client_key", "validate_certs")
@@ -100,6 +102,9 @@ class Real:
                 metadata = {"name": name, "labels": case["namespace_labels"]}
                 self.ask("POST", "/api/v1/namespaces", {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
                 made.append(f"/api/v1/namespaces/{name}")
+                for collection, one in fill(case.get("objects", {}), {"name": name}).items():
+                    prefix, dummy, kind = collection.rpartition("/")
+                    self.ask("POST", f"/{prefix}/namespaces/{name}/{kind}", one)
             kubeconfig = copy.deepcopy(self.content)
             if case["user"] == "service-account":
                 accounts = "/api/v1/namespaces/default/serviceaccounts"
@@ -129,12 +134,14 @@ class Real:
                 dry = "All" in parse_qs(urlsplit(event["requestURI"]).query).get("dryRun", [])
                 if event["verb"] not in WRITES or target.get("resource") in QUESTIONS or dry:
                     continue
-                if event.get("userAgent", "").startswith("bulkhead.mesh"):
+                if event.get("userAgent", "").startswith(AGENTS):
                     found.append(f"{event['user']['username']}: {event['verb']} {event['requestURI']}")
         return found
 
 
-def run_playbook(home: Path, kubeconfig: dict[str, Any] | None, variables: dict[str, Any]) -> tuple[int, str]:
+def run_playbook(
+    playbook: str, home: Path, kubeconfig: dict[str, Any] | None, variables: dict[str, Any]
+) -> tuple[int, str]:
     """Exit status and the message of the one failed task."""
     environment = {"PATH": os.environ["PATH"], "HOME": str(home), "LC_ALL": "C.UTF-8"}
     environment["ANSIBLE_COLLECTIONS_PATH"] = os.environ["ANSIBLE_COLLECTIONS_PATH"]
@@ -144,7 +151,7 @@ def run_playbook(home: Path, kubeconfig: dict[str, Any] | None, variables: dict[
         environment["K8S_AUTH_KUBECONFIG"] = str(home / "kubeconfig")
         (home / "kubeconfig").touch(mode=0o600)
         (home / "kubeconfig").write_text(json.dumps(kubeconfig))
-    argv = ["ansible-playbook", PLAYBOOK, "-e", f"@{home}/vars.json"]
+    argv = ["ansible-playbook", playbook, "-e", f"@{home}/vars.json"]
     done = subprocess.run(argv, cwd=home, env=environment, capture_output=True, text=True, timeout=120, check=False)
     failed = [line for line in done.stdout.splitlines() if line.startswith(FATAL)]
     if len(failed) != 1:
@@ -166,15 +173,15 @@ def fill(value: Any, names: dict[str, str]) -> Any:
 
 def expect(case: dict[str, Any], names: dict[str, str], home: Path, kubeconfig: dict[str, Any] | None) -> None:
     """The playbook fails with the case's sentence and nothing else."""
-    status, message = run_playbook(home, kubeconfig, fill(case.get("vars", {}), names))
+    status, message = run_playbook(case["playbook"], home, kubeconfig, fill(case.get("vars", {}), names))
     sentence = fill(case["sentence"], names)
     assert message == sentence, f"\n  expected: {sentence}\n  got:      {message}"
     assert status == 2, f"exit status {status} instead of 2"
 
 
-def check(path: Path, real: Real | None) -> None:
+def check(path: Path, playbook: str, real: Real | None) -> None:
     """One case; an AssertionError says what is wrong."""
-    case = yaml.safe_load(path.read_text(encoding="utf-8"))
+    case = {"playbook": playbook, **yaml.safe_load(path.read_text(encoding="utf-8"))}
     name = f"bulkhead-invalid-{secrets.token_hex(3)}"
     with contextlib.ExitStack() as stack:
         home = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -219,6 +226,7 @@ def main() -> int:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--kubeconfig", help="administrator's kubeconfig of the real cluster")
     parser.add_argument("--audit-log", type=Path, help="its audit log; default: audit.log beside the kubeconfig")
+    parser.add_argument("--playbook", default=PLAYBOOK, help="what is run; default: %(default)s")
     parser.add_argument("--only", nargs="*", default=[])
     options = parser.parse_args()
     real = None
@@ -233,7 +241,7 @@ def main() -> int:
     failures = 0
     for path in paths:
         try:
-            check(path, real)
+            check(path, options.playbook, real)
         except AssertionError as exc:
             failures += 1
             print(f"FAILED {path.stem}: {exc}")

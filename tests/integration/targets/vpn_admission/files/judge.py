@@ -43,6 +43,7 @@ GONE = 60.0
 CLIENT = Workload("StatefulSet", PREFIX + "downloads", "qbittorrent", "vpnarr")
 GATEWAYS = [Gateway(name, PREFIX + where, "wg") for name, where in (("vpnarr", "vpn"), ("spare", "vpn"), ("tv", "tv"))]
 NOW, BEFORE = ("0123456789abcdef", "example.org/agent:1"), ("fedcba9876543210", "example.org/agent:0")
+CONFIG = {"role": "client", "direct": [{"protocol": "tcp", "address": "10.96.0.7/32", "port": 7878}]}
 USERS = {
     "alice": "alice",
     "controller": _admission.endpoints_user(PREFIX + "vpn"),
@@ -83,7 +84,7 @@ def attached_pod(agent: str, image: str) -> Object:
         agent_files=("__init__.py",),
         image=image,
         resolver="10.222.1.1",
-        config={},
+        config=CONFIG,
     )
     return pod_of(apply_patch(workload(), _template.attach(workload(), settings))["spec"]["template"])
 
@@ -137,7 +138,8 @@ def bases() -> dict[str, Object]:
 def policies(names: dict[str, str]) -> list[Object]:
     """Policies and bindings; ``names`` are those of the case file."""
     selector = {"matchLabels": {"app": "qbittorrent"}}
-    accepted = [_admission.GuardMark(*BEFORE), _admission.GuardMark(*NOW)]
+    marks = [_admission.mark_of(attached_pod(*one)) for one in (BEFORE, NOW)]
+    accepted = [one for one in marks if one is not None]
     made = _admission.client_admission(CLIENT, selector, accepted, 2)
     for gateway in GATEWAYS:
         made += _admission.gateway_admission(gateway)

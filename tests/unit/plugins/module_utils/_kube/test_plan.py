@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.bulkhead.mesh.plugins.module_utils._kube import _order, _plan
-from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._applyset import PART_OF
+from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._applyset import ADOPTED, PART_OF
 from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._discovery import Resource
 from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._errors import Problem
 from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._objects import Desired, Key
@@ -84,6 +84,20 @@ def test_never_adopt_from_another_set(compare: Any, stored: Any) -> None:
     assert problem.msg == "ConfigMap n/a belongs to another set (x): remove it there first."
 
 
+def test_adopted_is_remembered_and_never_by_mistake(compare: Any, stored: Any) -> None:
+    marked = manifest({"a": "1"})
+    marked["metadata"]["annotations"] = {ADOPTED: "true"}
+    (adopted,), dummy = compare(stored(manifest({"a": "1"}), ours=False), adopt=["*"])
+    assert adopted.manifest["metadata"]["annotations"] == {ADOPTED: "true"}
+    assert adopted.manifest["metadata"]["labels"]
+    (again,), dummy = compare(stored(marked))
+    assert again.action == "unchanged"
+    (changed,), dummy = compare(stored({**marked, "data": {"a": "2"}}))
+    assert (changed.action, changed.manifest["metadata"]["annotations"]) == ("update", {ADOPTED: "true"})
+    (made,), dummy = compare(stored(manifest({"a": "2"})), adopt=["*"])
+    assert "annotations" not in made.manifest["metadata"], "a member that the set made"
+
+
 def test_what_is_being_deleted_is_refused(compare: Any, stored: Any) -> None:
     live = stored(manifest({"a": "1"}))
     live["metadata"].update(deletionTimestamp="now", finalizers=["example.com/f"])
@@ -105,6 +119,14 @@ def test_what_is_being_deleted_is_refused(compare: Any, stored: Any) -> None:
         ({"protect": ["ConfigMap.apps"]}, {}, ["prune"]),
         ({}, {"deletionTimestamp": "now"}, []),
         ({}, {"ownerReferences": [{"kind": "Service"}]}, []),
+        ({}, {"annotations": {ADOPTED: "true"}}, ["release"]),
+        ({}, {"annotations": {ADOPTED: "true"}, "ownerReferences": [{"kind": "Service"}]}, ["release"]),
+        ({}, {"annotations": {ADOPTED: "true"}, "deletionTimestamp": "now"}, []),
+        ({"protect": ["ConfigMap"]}, {"annotations": {ADOPTED: "true"}}, ["release"]),
+        ({"prune": False}, {"annotations": {ADOPTED: "true"}}, ["kept"]),
+        ({"release": ["ConfigMap"], "protect": ["ConfigMap"]}, {}, ["release"]),
+        ({"release": ["ConfigMap.apps", "Secret"]}, {}, ["prune"]),
+        ({"release": ["ConfigMap"], "prune": False}, {}, ["kept"]),
     ],
 )
 def test_leftovers(desired: Any, stored: Any, options: Any, change: Any, expected: Any) -> None:
@@ -212,6 +234,18 @@ def test_webhook_without_dry_run_is_predicted(step: Any) -> None:
 def test_dry_run_of_a_deletion(step: Any, status: Any, gone: Any) -> None:
     pruned = replace(step, action="prune")
     assert settle(pruned, Answer(status, {})) == (None if gone else pruned)
+
+
+@pytest.mark.parametrize(("status", "gone"), [(404, True), (409, True), (422, False), (403, False)])
+def test_dry_run_of_giving_back(step: Any, status: Any, gone: Any) -> None:
+    released = replace(step, action="release")
+    result = settle(released, Answer(status, {"message": "spec.versions: Required value"}))
+    assert (result is None) == gone
+    if not gone:
+        assert result.msg == (
+            f"ConfigMap n/a: the API server refused to release it with status {status}: spec.versions: Required value: "
+            "it needs fields that only this set gives it, so let somebody else set them before, or delete it."
+        )
 
 
 def test_no_dry_run_without_namespace_or_kind(kinds: Any, step: Any) -> None:

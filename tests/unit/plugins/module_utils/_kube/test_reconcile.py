@@ -249,6 +249,83 @@ def test_absent_keeps_what_is_protected_and_its_record(run: Any, owner: Any, sto
     assert (result.error, sorted(result.actions)) == (None, ["kept", "prune"])
 
 
+def test_adopting_writes_label_and_mark_at_once(run: Any, owner: Any, stored: Any) -> None:
+    theirs = stored(config_map("a", x="1"), ours=False)
+    script = {**first_run("a"), f"GET {LIST}/a": Answer(200, theirs)}
+    result = run(script, [config_map("a", x="1")], adopt=["ConfigMap/home/a"])
+    assert (result.error, result.actions) == (None, ["adopt"])
+    sent = [call.body["metadata"] for call in result.api.calls if call.path == f"{LIST}/a" and call.method == "PATCH"]
+    assert [(meta["labels"], meta["annotations"]) for meta in sent] == [(owner.labels, {_applyset.ADOPTED: "true"})] * 2
+
+
+def adopted(name: str, stored: Any) -> Any:
+    made = config_map(name, x="1")
+    made["metadata"]["annotations"] = {_applyset.ADOPTED: "true"}
+    return stored(made)
+
+
+@pytest.mark.parametrize("present", [True, False])
+def test_adopted_is_given_back_and_the_rest_deleted(run: Any, owner: Any, stored: Any, present: Any) -> None:
+    script = {
+        f"GET {PARENT}": parent(owner, "ConfigMap"),
+        f"GET {LIST}": listed(adopted("theirs", stored), stored(config_map("ours"))),
+        f"DELETE {LIST}/ours": [DONE, DONE],
+        f"PATCH {LIST}/theirs": [DONE, DONE],
+        **({f"PATCH {PARENT}": DONE} if present else {f"DELETE {PARENT}": DONE}),
+    }
+    result = run(script, present=present)
+    assert (result.error, result.actions, result.changed) == (None, ["prune", "release"], True)
+    assert sorted(result.writes[:2]) == [f"DELETE {LIST}/ours", f"PATCH {LIST}/theirs"], "the record goes last"
+    sent = [call for call in result.api.calls if call.path == f"{LIST}/theirs"]
+    # a bare object of this uid: an apply without it would make one where it has gone
+    bare = {"name": "theirs", "namespace": "home", "uid": "uid-theirs"}
+    assert [call.body for call in sent] == [{"apiVersion": "v1", "kind": "ConfigMap", "metadata": bare}] * 2
+    assert {call.query["fieldManager"] for call in sent} == {owner.manager}
+
+
+def test_giving_back_in_check_mode_writes_nothing(run: Any, owner: Any, stored: Any) -> None:
+    script = {
+        f"GET {PARENT}": parent(owner, "ConfigMap"),
+        f"GET {LIST}": listed(adopted("theirs", stored)),
+        f"PATCH {LIST}/theirs": DONE,  # the dry run
+    }
+    result = run(script, present=False, check=True)
+    assert (result.error, result.actions, result.changed, result.writes) == (None, ["release"], True, [])
+
+
+def test_what_cannot_be_given_back_stops_all(run: Any, owner: Any, stored: Any) -> None:
+    script = {
+        f"GET {PARENT}": parent(owner, "ConfigMap"),
+        f"GET {LIST}": listed(adopted("theirs", stored), stored(config_map("ours"))),
+        f"DELETE {LIST}/ours": DONE,
+        f"PATCH {LIST}/theirs": Answer(422, {"reason": "Invalid", "message": "spec: Required value"}),
+    }
+    result = run(script, present=False)
+    assert (result.error.failure["reason"], result.changed, result.writes) == ("Invalid", False, [])
+
+
+def test_a_new_object_in_place_of_the_adopted_one_is_left_alone(run: Any, owner: Any, stored: Any) -> None:
+    script = {
+        f"GET {PARENT}": parent(owner, "ConfigMap"),
+        f"GET {LIST}": listed(adopted("theirs", stored)),
+        f"PATCH {LIST}/theirs": [DONE, Answer(409, {"reason": "Conflict", "message": "uid mismatch"})],
+        f"DELETE {PARENT}": DONE,
+    }
+    assert run(script, present=False).error is None
+
+
+def test_own_namespace_given_back_does_not_take_the_parent_along(run: Any, owner: Any, stored: Any) -> None:
+    script = {
+        f"GET {PARENT}": parent(owner, "Namespace"),
+        "GET /api/v1/namespaces": listed(stored(namespace("home"))),
+        "PATCH /api/v1/namespaces/home": [DONE, DONE],
+        f"DELETE {PARENT}": DONE,
+    }
+    result = run(script, present=False, protect=["Namespace"], release=["Namespace"])
+    assert (result.error, result.actions) == (None, ["release"])
+    assert result.writes == ["PATCH /api/v1/namespaces/home", f"DELETE {PARENT}"]
+
+
 def test_absent_leaves_the_parent_to_its_namespace(run: Any, owner: Any, stored: Any) -> None:
     script = {
         f"GET {PARENT}": parent(owner, "Namespace"),

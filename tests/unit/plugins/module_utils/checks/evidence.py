@@ -17,9 +17,11 @@ from ansible_collections.bulkhead.mesh.plugins.module_utils._checks._evidence im
     Attempt,
     GatewayEvidence,
     Inside,
+    MeshView,
     PodEvidence,
     PolicyView,
     Probe,
+    Record,
     Site,
     Step,
     Twins,
@@ -82,10 +84,16 @@ FACTS = {
     "mtu": 1376,
     "fdb": [{"mac": "02:42:0a:de:01:01", "dst": "10.244.0.20", "state": "permanent"}],
     "neighbours": NEIGHBOURS,
+    "mesh": {"redirects": [15001, 15006], "backend": "iptables"},
 }
 STARTED = "2026-01-01T00:00:05Z"
 POD = {
-    "metadata": {"namespace": "downloads", "name": "app-0", "creationTimestamp": "2026-01-01T00:00:03Z"},
+    "metadata": {
+        "namespace": "downloads",
+        "name": "app-0",
+        "creationTimestamp": "2026-01-01T00:00:03Z",
+        "annotations": {"ambient.istio.io/redirection": "enabled", "ambient.istio.io/dns-capture": "false"},
+    },
     "spec": {
         "initContainers": [{"name": "bulkhead-guard"}, {"name": "bulkhead-overlay", "restartPolicy": "Always"}],
         "containers": [{"name": "app", "securityContext": {"capabilities": {"drop": ["NET_RAW"]}}}],
@@ -94,6 +102,7 @@ POD = {
     },
     "status": {
         "podIP": "10.244.0.10",
+        "conditions": [{"type": "Ready", "status": "True"}],
         "initContainerStatuses": [
             {
                 "name": "bulkhead-guard",
@@ -118,7 +127,12 @@ CONTROL = Probe(
 )
 TWINS = Twins(Probe({}, {"plain": Step(PLAIN, 0, 2.0, 1.5, 3.5)}), CONTROL)
 GATEWAY_POD = {
-    "metadata": {"namespace": "vpn", "name": "north-0", "creationTimestamp": "2026-01-01T00:00:03Z"},
+    "metadata": {
+        "namespace": "vpn",
+        "name": "north-0",
+        "creationTimestamp": "2026-01-01T00:00:03Z",
+        "labels": {"istio.io/dataplane-mode": "none"},
+    },
     "spec": {},
     "status": {
         "podIP": "10.244.0.20",
@@ -130,6 +144,7 @@ GATEWAY_POD = {
 }
 GATEWAY_FACTS = {
     **FACTS,
+    "mesh": {"redirects": [], "backend": ""},
     "forward": {"hook": "forward", "prio": -10, "policy": "drop"},
     "forwards": {"eth0": False, "bulkhead0": True},
     "fdb": [{"mac": "02:42:0a:de:01:0a", "dst": "10.244.0.10", "state": "permanent"}],
@@ -149,7 +164,19 @@ GATEWAY = GatewayEvidence(
     ),
     policy=PolicyView(POLICY, (), frozenset({"north-0"}), frozenset({"north-0"})),
     twins=TWINS,
+    namespace_mode="none",
+    dataplane="ztunnel",
     clients={"downloads/app-0": "10.244.0.10"},
+)
+OUT, IN = ("downloads/default", "core/radarr"), ("core/default", "downloads/default")
+MESH = MeshView(
+    declared=True,
+    dataplane="ztunnel",
+    audit=(),
+    probe_addresses=("169.254.7.127",),
+    records=(Record(40001, *OUT, "outbound"), Record(40002, *IN, "inbound"), Record(9, "", "", "outbound")),
+    ports={"mesh-out": (40001,), "mesh-in": (40002,)},
+    peers={"mesh-out": frozenset({OUT}), "mesh-in": frozenset({IN})},
 )
 GOOD = PodEvidence(
     target="downloads/app-0",
@@ -163,6 +190,7 @@ GOOD = PodEvidence(
     policy=PolicyView(POLICY, (), frozenset({"app-0"}), frozenset({"app-0"})),
     twins=TWINS,
     gateway=GATEWAY,
+    mesh=MESH,
 )
 
 

@@ -6,7 +6,10 @@
 
 from __future__ import annotations
 
+import io
 import json
+import subprocess
+import sys
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,7 +17,9 @@ import pytest
 
 from ansible_collections.bulkhead.mesh.plugins.module_utils._checks import _gather, _plan, _remote, _twins
 from ansible_collections.bulkhead.mesh.plugins.module_utils._checks._plan import Target
+from ansible_collections.bulkhead.mesh.plugins.module_utils._checks._remote import attempts
 from ansible_collections.bulkhead.mesh.plugins.module_utils._checks._result import Missing
+from ansible_collections.bulkhead.mesh.plugins.module_utils._egress import _agent_files, _agent_source
 from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._errors import KubeError
 from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._exec import Output, Place
 from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._types import Answer, Request
@@ -128,8 +133,9 @@ def test_probe_sends_everything_by_standard_input() -> None:
     ((place, command, sent, timeout),) = executor.asked
     assert command[:3] == ["python3", "-I", "-c"] and len(command[3]) < 500
     assert sent["sources"] == {"probe.py": "x"} and sent["table"] == "bulkhead_guard"
-    assert "def answer(" in sent["code"]
-    compile(sent["code"], "probe", "exec")
+    assert "def run(" in sent["code"] and "def answer(" in sent["rooms"]["answer.py"]
+    for name, text in {**sent["rooms"], "code": sent["code"]}.items():
+        compile(text, name, "exec")
     assert timeout > sum(max((one["timeout"] for one in step["attempts"]), default=0) for step in steps)
 
 
@@ -194,7 +200,7 @@ def test_twins_are_made_and_removed() -> None:
         assert pod["spec"]["nodeName"] == "n1" and pod["spec"]["activeDeadlineSeconds"] == _twins.LIFE
         assert pod["spec"]["automountServiceAccountToken"] is False
         assert pod["spec"]["containers"][0]["securityContext"]["capabilities"] == {"drop": ["ALL"]}
-        assert all(key.startswith("bulkhead.mesh/twin") for key in pod["metadata"]["labels"])
+        assert all(key.startswith("bulkhead.mesh/twin") for key in set(pod["metadata"]["labels"]) - {_twins.OUTSIDE})
     assert api.objects == {}
 
 
@@ -261,13 +267,24 @@ def test_sweep_takes_old_ones_only() -> None:
 
 
 def test_boot_runs_the_code_it_is_sent(capsys: Any, monkeypatch: Any) -> None:
-    import io
-    import sys
-
     code = "print(__name__, REQUEST['x'])"
     monkeypatch.setattr(sys, "stdin", io.StringIO(json.dumps({"code": code, "x": 5}) + "\n"))
     exec(_remote.BOOT, {})
     assert capsys.readouterr().out == "bulkhead_remote 5\n"
+
+
+def test_the_probe_that_is_sent_runs_without_this_checkout(tmp_path: Any) -> None:
+    """As an exec runs it: nothing but the interpreter and one line of standard input."""
+    for name, text in _agent_source.read().items():
+        (tmp_path / name).write_text(text)
+    steps = [{"id": "none", "attempts": [], "uids": []}]
+    line = _gather.sent({"facts": ["agent", "nonsense"], "steps": steps, "mount": str(tmp_path)}, _agent_source.read())
+    words = [sys.executable, "-I", "-c", _remote.BOOT]
+    done = subprocess.run(words, input=line, capture_output=True, text=True, check=False, cwd=tmp_path, timeout=30)
+    answer = json.loads(done.stdout)
+    assert answer["facts"]["agent"] == _agent_files.agent_hash(_agent_source.read())
+    assert answer["facts"]["nonsense"] == {"error": "KeyError: 'nonsense'"}
+    assert (answer["steps"]["none"]["attempts"], answer["steps"]["none"]["delta"]) == ([], None)
 
 
 @pytest.mark.parametrize(
@@ -281,4 +298,4 @@ def test_boot_runs_the_code_it_is_sent(capsys: Any, monkeypatch: Any) -> None:
     ],
 )
 def test_stated_address(text: str, target: str, expected: str) -> None:
-    assert _remote.stated_address(text, target) == expected
+    assert attempts.stated_address(text, target) == expected

@@ -189,6 +189,13 @@ TABLE = [
     ("np-selects", "fail", policy(selected=frozenset({"app-0", "other-0"}))),
     ("np-selects", "unknown", policy(meant=frozenset(), selected=frozenset())),
     ("np-shape", "unknown", lambda: replace(e.GOOD, policy=Missing("API error 500"))),
+    ("np-union", "fail", policy(opened=("NetworkPolicy downloads/all opens every port",))),
+    ("np-union", "fail", policy(opened=("x",), unjudged=Missing("API error"))),
+    ("np-union", "fail", policy(live=None)),
+    ("np-union", "unknown", policy(unjudged=("CiliumNetworkPolicy x may select these pods",))),
+    ("np-union", "unknown", policy(unjudged=Missing("not able to list API groups"))),
+    ("np-union", "unknown", policy(meant=frozenset())),
+    ("np-union", "unknown", lambda: replace(e.GOOD, policy=Missing("API error 500"))),
     ("np-enforced", "fail", covered(attempts=(e.out(), e.attempt("http1", "timeout", "http")))),
     ("np-enforced", "fail", covered(attempts=(e.attempt(outcome="refused"),))),
     ("np-enforced", "unknown", covered(attempts=())),
@@ -252,6 +259,7 @@ TABLE = [
     ("np-exists", "fail", policy(e.GATEWAY, live=None)),
     ("np-shape", "fail", policy(e.GATEWAY, problems=("a range of ports is open",))),
     ("np-selects", "fail", policy(e.GATEWAY, selected=frozenset())),
+    ("np-union", "fail", policy(e.GATEWAY, opened=("x",))),
     ("np-exists", "unknown", gateway(pods=Missing("API error"))),
     ("np-enforced", "unknown", gateway(twins=Missing("none"))),
 ]
@@ -322,7 +330,7 @@ def test_everything_holds() -> None:
 def test_no_probe_proves_nothing(reason: str) -> None:
     """Whatever breaks the tool: what needs it is unknown, and nothing is better than before."""
     broken = Missing(reason)
-    client = e.results(replace(e.GOOD, probe=broken, inside={"app": broken}, twins=broken, policy=broken))
+    client = e.results(replace(e.GOOD, probe=broken, inside={"app": broken}, twins=broken, policy=broken, mesh=broken))
     read = {"ctl-real", "pod-hostnet", "pod-guard-first", "pod-caps"}
     for name, one in client.items():
         assert one.result == ("pass" if name in read else "unknown"), one

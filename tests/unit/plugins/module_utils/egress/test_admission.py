@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -22,7 +23,8 @@ Object = dict[str, Any]
 CLIENT = Client("StatefulSet", "downloads", "qbittorrent", "vpnarr")
 GATEWAY = Gateway("vpnarr", "vpn", "mullvad-wg0")
 SELECTOR = {"matchExpressions": [{"key": "app", "operator": "In", "values": ["a", "b"]}]}
-MARK = GuardMark("0123456789abcdef", "example.org/agent:1")
+ENV = '[{"name": "BULKHEAD_CONFIG", "value": "{\\"direct\\":[]}"}]'
+MARK = GuardMark("0123456789abcdef", "example.org/agent:1", ENV, "[]", "[]")
 
 
 def client_admission(*marks: GuardMark, size: int | None = 3) -> list[Object]:
@@ -72,7 +74,7 @@ def test_client_policy_wants_the_command_that_attaching_writes(
 ) -> None:
     made = workload()
     guard = apply_patch(made, _template.attach(made, settings()))["spec"]["template"]["spec"]["initContainers"][0]
-    spec = client_admission(GuardMark(settings().agent, settings().image))[0]["spec"]
+    spec = client_admission(replace(MARK, agent=settings().agent))[0]["spec"]
     entry = next(one["expression"] for one in spec["variables"] if one["name"] == "entry")
     assert json.loads(entry) == _agent_files.ENTRY
     literals = [entry if part == _agent_files.ENTRY else json.dumps(part) for part in guard["command"]]
@@ -81,14 +83,53 @@ def test_client_policy_wants_the_command_that_attaching_writes(
 
 
 def test_old_and_new_agent_are_accepted_each_with_its_own_image() -> None:
-    expression = client_admission(MARK, GuardMark("f" * 16, "example.org/agent:2"))[0]["spec"]["validations"][2][
-        "expression"
-    ]
+    expression = client_admission(MARK, replace(MARK, agent="f" * 16, image="example.org/agent:2"))[0]["spec"][
+        "validations"
+    ][2]["expression"]
     first, second = expression.split(" || ")[1:]
     assert MARK.agent in first and MARK.image in first and "agent:2" not in first
     assert "f" * 16 in second and "agent:2" in second and MARK.agent not in second
     with pytest.raises(ValueError, match="guard"):
         _admission.client_admission(CLIENT, SELECTOR, [])
+
+
+def attached(workload: Callable[..., Object], settings: Any) -> Object:
+    made = workload()
+    template: Object = apply_patch(made, _template.attach(made, settings))["spec"]["template"]
+    return template
+
+
+def test_mark_has_all_that_makes_a_guard_another_one(
+    workload: Callable[..., Object], settings: Callable[..., Any]
+) -> None:
+    template = attached(workload, settings())
+    mark = _admission.mark_of(template)
+    assert mark is not None and (mark.agent, mark.image) == (settings().agent, settings().image)
+    spec = template["spec"]
+    assert json.loads(mark.env) == spec["initContainers"][0]["env"] == spec["initContainers"][1]["env"]
+    assert json.loads(mark.mounts) == spec["initContainers"][0]["volumeMounts"]
+    assert json.loads(mark.endpoint) == [one for one in spec["volumes"] if one["name"] == "bulkhead-endpoint"]
+    changes = ({"config": {"direct": ["x"]}}, {"agent": "f" * 16}, {"image": "example.org/agent:2"})
+    marks = {mark, *(_admission.mark_of(attached(workload, settings(**one))) for one in changes)}
+    assert len(marks) == 4 and None not in marks
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda one: one["spec"].pop("initContainers"),
+        lambda one: one["spec"]["initContainers"].reverse(),
+        lambda one: one["spec"]["initContainers"][0]["command"].append("x"),
+        lambda one: one["metadata"]["annotations"].pop("bulkhead.mesh/agent"),
+        lambda one: one["metadata"].pop("annotations"),
+    ],
+)
+def test_what_is_no_guard_has_no_mark(
+    workload: Callable[..., Object], settings: Callable[..., Any], change: Callable[[Object], Any]
+) -> None:
+    template = attached(workload, settings())
+    change(template)
+    assert _admission.mark_of(template) is None
 
 
 def test_number_of_addresses_is_a_limit_only_where_there_is_one() -> None:
@@ -120,3 +161,4 @@ def test_each_controller_writes_for_the_gateways_of_its_namespace() -> None:
 def test_literals_cannot_break_out() -> None:
     assert _admission.literal('a" || true || "') == '"a\\" || true || \\""'
     assert _admission.literal(["x", 1]) == '["x", 1]'
+    assert _admission.mixed({'a" || "': [1]}) == 'dyn({"a\\" || \\"": dyn([dyn(1)])})'

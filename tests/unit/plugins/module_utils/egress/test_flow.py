@@ -5,12 +5,19 @@
 from __future__ import annotations
 
 import copy
+import json
 from typing import Any
 
 import pytest
 
 from ansible_collections.bulkhead.mesh.plugins.module_utils._agent import config as agent_config
-from ansible_collections.bulkhead.mesh.plugins.module_utils._egress import _client_objects, _flow, _patch, _policy
+from ansible_collections.bulkhead.mesh.plugins.module_utils._egress import (
+    _admission,
+    _client_objects,
+    _flow,
+    _patch,
+    _policy,
+)
 from ansible_collections.bulkhead.mesh.plugins.module_utils._egress._client_objects import Site
 from ansible_collections.bulkhead.mesh.plugins.module_utils._egress._model import (
     Client,
@@ -145,6 +152,50 @@ def test_an_edited_guard_is_repaired_and_never_accepted(world: Any) -> None:
     assert "evil" not in str(_flow.patched(again))
 
 
+def test_other_destinations_replace_the_guard_as_another_image_does(world: Any) -> None:
+    held = world()
+    done = _flow.Held(after(held, plan(held)))
+    wider = Client(CLIENT.kind, CLIENT.namespace, CLIENT.name, CLIENT.gateway)
+    one = _flow.plan_attach(wider, GATEWAY, LINK, True, done, SITE, True)
+    before, now = '\\\\\\"direct\\\\\\":[{', '\\\\\\"direct\\\\\\":[]'
+    wide, narrow = (json.dumps(one.apply[step]) for step in ("attach.admission", "attach.narrow"))
+    assert before in wide and now in wide
+    assert before not in narrow and now in narrow
+    assert one.steps[-1] == "attach.narrow" and "attach.effective" in one.steps
+
+
+@pytest.mark.parametrize("where", ["template", "pod"])
+def test_a_guard_that_somebody_gave_more_destinations_is_never_accepted(world: Any, where: str) -> None:
+    held = world()
+    objects = copy.deepcopy(after(held, plan(held)))
+    (workload,) = [one for one in objects if one["kind"] == "StatefulSet"]
+    template = copy.deepcopy(workload["spec"]["template"])
+    if where == "template":
+        template = workload["spec"]["template"]
+    else:
+        template["metadata"].update(name="qbittorrent-0", namespace="downloads")
+        objects.append({"kind": "Pod", **template})
+    (config,) = [one for one in template["spec"]["initContainers"][0]["env"] if one["name"] == "BULKHEAD_CONFIG"]
+    config["value"] = json.dumps({**json.loads(config["value"]), "direct": ["wide open"]})
+    again = plan(_flow.Held(objects), registered=True)
+    assert "wide open" not in json.dumps(again.apply)
+    assert ("attach.template" in again.steps) == (where == "template")
+
+
+def test_a_pod_of_the_template_before_may_be_made_again(world: Any) -> None:
+    held = world()
+    first = plan(held)
+    old = copy.deepcopy(_flow.patched(first)["spec"]["template"])
+    old["metadata"].update(name="qbittorrent-0", namespace="downloads")
+    newer = Site(**{**SITE.__dict__, "image": "example.org/agent:2"})
+    second = plan(_flow.Held(after(held, first)), True, site=newer)
+    objects = [*after(held, second), {"kind": "Pod", **old}]
+    (policy,) = [one for one in plan(_flow.Held(objects), True, site=newer).apply["attach.admission"] if "spec" in one][
+        :1
+    ]
+    assert "example.org/agent:1" in str(policy) and "example.org/agent:2" in str(policy)
+
+
 def test_the_configuration_is_one_that_the_agent_takes(world: Any, service: Any) -> None:
     destinations, dummy = _flow._services.resolve(CLIENT, [service()])
     made = _client_objects.settings(CLIENT, GATEWAY, LINK, LINK["clients"][CLIENT.id], destinations, SITE)
@@ -165,6 +216,16 @@ def test_unguarded_pod_is_what_the_selector_selects_and_nothing_else_refuses(wor
     pod = _client_objects.unguarded_pod(one, "i:1")
     assert pod["metadata"]["labels"] == {"app": "qbittorrent"} and "initContainers" not in pod["spec"]
     assert pod["spec"]["containers"][0]["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+
+
+def test_guarded_pod_is_what_attaching_makes_of_it(world: Any) -> None:
+    attached = _flow.patched(plan(world()))
+    pod = _client_objects.guarded_pod(attached, "i:1")
+    template = attached["spec"]["template"]
+    mark = _admission.mark_of(template)
+    assert mark is not None and _admission.mark_of(pod) == mark
+    assert pod["metadata"]["labels"] == template["metadata"]["labels"]
+    assert [one["name"] for one in pod["spec"]["volumes"]] == ["bulkhead-agent", "bulkhead-endpoint"]
 
 
 # --- judging ---------------------------------------------------------------------------------------------------------

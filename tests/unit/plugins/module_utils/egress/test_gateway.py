@@ -242,7 +242,7 @@ def test_no_key_is_in_any_object():
     assert work.problems == []
     objects = [
         *_gateway.gateway_objects(work.plans[0], work.registries["vpn"], SHARED),
-        *_gateway.namespace_objects("vpn", SHARED),
+        *_gateway.namespace_objects("vpn", REGISTRY, SHARED),
     ]
     text = json.dumps(objects) + repr(work)
     for key in (PRIVATE, PUBLIC):
@@ -251,7 +251,7 @@ def test_no_key_is_in_any_object():
 
 
 def test_controller_may_do_little():
-    objects = _controller.access("vpn", ["downloads", "vpn", "media"])
+    objects = _controller.access("vpn", ["downloads", "vpn", "media"], ["vpnarr", "second"])
     roles = {(one["metadata"]["namespace"], one["metadata"]["name"]): one["rules"] for one in objects if "rules" in one}
     pods = {"apiGroups": [""], "resources": ["pods"]}
     assert roles == {
@@ -263,6 +263,7 @@ def test_controller_may_do_little():
                 "resourceNames": ["bulkhead-vpn-registry"],
                 "verbs": ["get"],
             },
+            {**pods, "resourceNames": ["second-0", "vpnarr-0"], "verbs": ["delete"]},
         ],
         ("downloads", "bulkhead-endpoints-vpn"): [{**pods, "verbs": ["list", "patch"]}],
         ("media", "bulkhead-endpoints-vpn"): [{**pods, "verbs": ["list", "patch"]}],
@@ -271,6 +272,11 @@ def test_controller_may_do_little():
         if one["kind"] == "RoleBinding":
             assert one["subjects"] == [{"kind": "ServiceAccount", "name": "bulkhead-endpoints", "namespace": "vpn"}]
     assert _admission.endpoints_user("vpn") == "system:serviceaccount:vpn:bulkhead-endpoints"
+
+
+def test_without_a_gateway_the_controller_deletes_nothing():
+    rules = [rule for one in _controller.access("vpn", ["downloads"]) for rule in one.get("rules", [])]
+    assert rules and not [rule for rule in rules if "delete" in rule["verbs"]]
 
 
 def test_controller_is_confined():

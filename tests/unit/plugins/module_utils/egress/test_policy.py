@@ -93,12 +93,11 @@ def test_client_without_mesh() -> None:
     [
         ((), 0),
         (("core",), 0),  # the client is not in the mesh and speaks to the pod itself
-        (("downloads",), 0),
-        (("downloads", "core"), 2),  # to radarr, from sonarr; the UDP rule needs none
-        (("downloads", "core", "edge"), 3),
+        (("downloads",), 1),  # an ingress gateway speaks to the mesh from outside
+        (("downloads", "core"), 3),  # and to radarr, from sonarr; the UDP rule needs none
     ],
 )
-def test_port_of_the_mesh_only_between_enrolled_namespaces(ambient: tuple[str, ...], opened: int) -> None:
+def test_port_of_the_mesh_only_where_both_ends_speak_it(ambient: tuple[str, ...], opened: int) -> None:
     assert json.dumps(client_policy(ambient=ambient)).count("15008") == opened
 
 

@@ -1,0 +1,205 @@
+# Copyright (c) bulkhead.mesh contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection: may change at any time.
+"""What is so in the pod: files, tables, links, routes. Nothing is sent anywhere."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from typing import Any
+
+from .place import STATE, agent
+
+COMMAND = 10.0  # seconds for ip, nft and bridge
+
+
+def mounted_agent() -> Any:
+    """Hash of the files that are mounted, as the entry line computes it."""
+    files = {}
+    for name in os.listdir(STATE["mount"]):
+        if name.endswith(".py"):
+            with open(os.path.join(STATE["mount"], name), "rb") as file:
+                files[name] = file.read()
+    return agent("").content_hash(files)
+
+
+def run_json(argv: Any) -> Any:
+    # pylint: disable-next=ansible-bad-function  # runs in a pod: there is no AnsibleModule
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=COMMAND, check=False)
+    if done.returncode:
+        raise OSError((done.stderr.strip() or f"{argv[0]} failed").splitlines()[0])
+    return json.loads(done.stdout) if done.stdout.strip() else []
+
+
+def routes(wanted: Any) -> Any:
+    """What the kernel would do with packets to these literals: name -> {dev, type} or {error}."""
+    found = {}
+    for name, entry in wanted.items():
+        six = ["-6"] if ":" in entry["address"] else []
+        try:
+            answer = run_json(["ip", "-j", *six, "route", "get", entry["address"]])[0]
+            found[name] = {"dev": answer.get("dev", ""), "type": answer.get("type", "unicast")}
+        except (OSError, IndexError) as exc:
+            text = str(exc)
+            # Only the kernel's own refusals say anything about routes.
+            if not any(words in text.lower() for words in ("unreachable", "no route to host", "not permitted")):
+                raise
+            found[name] = {"error": text}
+        found[name]["direct"] = bool(entry.get("direct"))
+    return found
+
+
+def chain(items: Any, hook: Any) -> Any:
+    """The filter chain of a table at a hook: hook, prio and policy."""
+    for item in items:
+        one = item.get("chain", {})
+        if one.get("hook") == hook and one.get("type") == "filter":
+            return {key: one.get(key) for key in ("hook", "prio", "policy")}
+    return {}
+
+
+def rendered(config: Any, table: Any) -> Any:
+    """Whether the live table is what the configuration asks for; only sets that change at run time may differ."""
+    conf, rules, nft, tables = agent("config"), agent("rules"), agent("nft"), agent("tables")
+    if STATE["sent"] != mounted_agent():
+        return "older agent"
+    client = config.get("role") == "client"
+    parsed = conf.client(config) if client else conf.gateway(config)
+    wanted = rules.guard_table(parsed) if client else rules.gateway_table(parsed)
+    items = nft.listing("inet", table)
+    seen, meant = nft.outline(items), tables.outline(wanted)
+    for name in sorted(set(seen) | set(meant)):
+        if seen.get(name) != meant.get(name):
+            return f"chain {name} differs"
+    for one in wanted.sets:
+        if one.elements and nft._covered(one.elements) != nft._covered(nft.elements(items, one.name)):
+            return f"set {one.name} differs"
+    return "equal"
+
+
+def live(table: Any) -> Any:
+    """The proof as the rules stand now, in the form the guard wrote it."""
+    guard, nft, rules = agent("guard"), agent("nft"), agent("rules")
+    if table == rules.GUARD:
+        return guard.live()
+    proof = {"table": nft.digest(nft.listing("inet", table))}
+    try:
+        frames = nft.listing("netdev", table)
+    except agent("command").CommandError:
+        return {**proof, "frames": {"mode": rules.FRAMES_ABSENT, "table": ""}}
+    mode = rules.FRAMES_ROUTED if "rtclassid" in json.dumps(frames) else rules.FRAMES_MARKED
+    return {**proof, "frames": {"mode": mode, "table": nft.digest(frames)}}
+
+
+def read(path: Any) -> Any:
+    with open(path, encoding="utf-8", errors="replace") as file:
+        return file.read()
+
+
+def addresses() -> Any:
+    shown = run_json(["ip", "-j", "address", "show"])
+    return [
+        {"dev": link["ifname"], "local": one.get("local", ""), "scope": one.get("scope", "")}
+        for link in shown
+        if link["ifname"] != "lo"
+        for one in link.get("addr_info", [])
+    ]
+
+
+def link(device: Any) -> Any:
+    found = run_json(["ip", "-j", "-d", "link", "show", "dev", device])[0]
+    return {**found.get("linkinfo", {}).get("info_data", {}), "mtu": found["mtu"]}
+
+
+def neighbours(device: Any) -> Any:
+    return run_json(["ip", "-j", "-4", "neigh", "show", "dev", device])
+
+
+def redirected_by_nft() -> Any:
+    """Ports that rules written with nft redirect to, and whether there are rules that nft cannot spell out."""
+    # pylint: disable-next=ansible-bad-function  # runs in a pod: there is no AnsibleModule
+    done = subprocess.run(
+        ["nft", "-j", "list", "ruleset"], capture_output=True, text=True, timeout=COMMAND, check=False
+    )
+    if done.returncode:
+        raise OSError((done.stderr.strip() or "nft failed").splitlines()[0])
+    ports, opaque = set(), False
+    for item in json.loads(done.stdout)["nftables"]:
+        for expression in item.get("rule", {}).get("expr", ()):
+            if "redirect" in expression:
+                ports.add((expression["redirect"] or {}).get("port", 0))
+            opaque = opaque or "xt" in expression
+    return ports, opaque
+
+
+def redirected_by_iptables(program: Any) -> Any:
+    """Ports that rules of one iptables program redirect to."""
+    # pylint: disable-next=ansible-bad-function  # runs in a pod: there is no AnsibleModule
+    done = subprocess.run([program, "-t", "nat"], capture_output=True, text=True, timeout=COMMAND, check=False)
+    if done.returncode:
+        raise OSError(f"{program}: " + (done.stderr.strip() or "it failed").splitlines()[0])
+    return {int(port) for port in re.findall(r"-j REDIRECT .*--to-ports (\d+)", done.stdout)}
+
+
+def mesh() -> Any:
+    """Where rules in this network namespace redirect traffic to; a mesh writes them with nft or with iptables."""
+    ports, opaque = redirected_by_nft()
+    backend = "nft" if ports else ""
+    found = False
+    for program in ("iptables-nft-save", "ip6tables-nft-save", "iptables-legacy-save", "ip6tables-legacy-save"):
+        legacy = "legacy" in program
+        # Asking for a legacy table would make one where there is none.
+        tables = "/proc/net/ip6_tables_names" if program.startswith("ip6") else "/proc/net/ip_tables_names"
+        if not shutil.which(program) or (legacy and "nat" not in (read(tables) if os.path.exists(tables) else "")):
+            continue
+        more = redirected_by_iptables(program)
+        backend = "iptables" if more else backend
+        ports |= more
+        found = found or not legacy
+    if opaque and not found:
+        raise OSError("there are rules of iptables, and no iptables-nft-save to read them with")
+    return {"redirects": sorted(ports), "backend": backend}
+
+
+def fact_makers(request: Any) -> Any:
+    """Name -> function without arguments; which of them run is asked for."""
+    table, config = request.get("table", ""), request.get("config") or {}
+    return {
+        "agent": mounted_agent,
+        "netns": lambda: os.readlink("/proc/self/ns/net"),
+        "tools": lambda: {name: bool(shutil.which(name)) for name in ("nft", "ip", "bridge")},
+        "guard": lambda: live(table),
+        "egress": lambda: chain(agent("nft").listing("inet", table), "postrouting"),
+        "forward": lambda: chain(agent("nft").listing("inet", table), "forward"),
+        "forwards": lambda: {
+            name: read(f"/proc/sys/net/ipv4/conf/{name}/forwarding").strip() == "1"
+            for name in os.listdir("/proc/sys/net/ipv4/conf")
+        },
+        "rendered": lambda: rendered(config, table),
+        "routes": lambda: routes(request.get("routes") or {}),
+        "addresses": addresses,
+        "ping_groups": lambda: [int(word) for word in read("/proc/sys/net/ipv4/ping_group_range").split()],
+        "resolv": lambda: read("/etc/resolv.conf"),
+        "link": lambda: link("bulkhead0"),
+        "mtu": lambda: link("bulkhead0")["mtu"],
+        "fdb": lambda: run_json(["bridge", "-j", "fdb", "show", "dev", "bulkhead0"]),
+        "neighbours": lambda: neighbours("bulkhead0"),
+        "mesh": mesh,
+    }
+
+
+def facts(request: Any) -> Any:
+    makers = fact_makers(request)
+    found = {}
+    for name in request.get("facts", ()):
+        try:
+            found[name] = makers[name]()
+        except Exception as exc:  # whatever it is, the other facts still count
+            found[name] = {"error": f"{type(exc).__name__}: {exc}"}
+    return found

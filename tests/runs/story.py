@@ -1,0 +1,185 @@
+"""From a cluster with nothing of ours to one with nothing of ours, twice; what each run said and wrote is kept."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import re
+import subprocess
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import attached
+import objects
+from needles import Arguments
+from running_lab import kubectl, lab
+
+from bulkhead_lab import audit, wireguard
+from bulkhead_lab.paths import INSIDE_STATE, Paths
+
+MADE = "runs-made"  # a namespace that only the inventory knows
+USERS_LABELS = {"team": "media", "istio.io/dataplane-mode": "none"}  # the second one we want as well
+VARIABLES = {
+    **attached.VARIABLES,
+    "bulkhead_namespaces": [*attached.VARIABLES["bulkhead_namespaces"], {"name": MADE, "mesh": "none"}],
+}
+WORKLOAD = f"{attached.CLIENTS}/{attached.NAME}"
+RECAP = re.compile(r"^localhost +: ok=\d+ +changed=(\d+) ", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a playbook that succeeded said, changed by its own count, and wrote by the API server's."""
+
+    output: str
+    changed: int
+    writes: dict[str, dict[str, int]]
+
+
+@dataclass
+class Story:
+    """The runs by name, and what was read between them."""
+
+    runs: dict[str, Run] = field(default_factory=dict, repr=False)
+    untouched: list[str] = field(default_factory=list)  # between two looks at the same cluster
+    attached: list[str] = field(default_factory=list)  # while ours is there
+    stopped: list[str] = field(default_factory=list)  # after teardown
+    made: dict[str, Any] = field(default_factory=dict)  # the run's own namespace after it
+    opened: list[str] = field(default_factory=list)  # after teardown with detach_to: open
+    # What follows is never printed.
+    secrets: dict[str, str] = field(default_factory=dict, repr=False)
+    sources: dict[str, bytes] = field(default_factory=dict, repr=False)
+    users_secret: bytes = field(default=b"", repr=False)
+    arguments: Arguments = field(default_factory=Arguments, repr=False)
+
+
+def left(detached: str) -> list[str]:
+    """What may differ afterwards: a namespace that the run made is never deleted, and a stopped client is stopped."""
+    made = [f"+ Namespace {MADE}", f"+ ConfigMap {MADE}/kube-root-ca.crt", f"+ ServiceAccount {MADE}/default"]
+    stopped = [f"- Pod {WORKLOAD}-0", f"~ StatefulSet.apps {WORKLOAD}: spec.replicas"]
+    return sorted(made + (stopped if detached == "stopped" else []))
+
+
+def insist_on_a_fresh_cluster() -> None:
+    """Stop where another suite, or a person, is at work: the end of the story would take it away."""
+    names = kubectl("get", "namespace", attached.CLIENTS, attached.VPN, MADE, "--ignore-not-found", "--output=name")
+    assert not names, f"the lab is not fresh, it has {names.split()}"
+
+
+def tell(paths: Paths) -> Story:
+    """Do it all."""
+    story = Story()
+    for one in _users_objects(paths, story):
+        kubectl("create", "-f", "-", stdin=json.dumps(one))  # apply would copy the Secret into an annotation of it
+    kubectl("-n", attached.CLIENTS, "rollout", "status", f"statefulset/{attached.NAME}", "--timeout=60s")
+    before = objects.now()
+    story.untouched = objects.difference(before, objects.now())
+
+    def run(name: str, playbook: str, *words: str, **more: Any) -> None:
+        code, story.runs[name] = _run(paths, playbook, words, more)
+        assert code == 0, f"{name}: {story.runs[name].output[-4000:]}"
+
+    with story.arguments:
+        run("check on fresh", "site", "--check", "--diff")
+        run("site", "site", "-vvv", "--diff")
+        story.attached = objects.difference(before, objects.now())
+        run("site again", "site")
+        run("check on converged", "site", "--check", "--diff")
+        run("verify", "verify", "-vvv", "--diff")
+        _collect(paths, story)
+        run("check of teardown", "teardown", "--check", "--diff")
+        run("teardown", "teardown", "-vvv", "--diff")
+    story.stopped = objects.settled(before, left("stopped"))
+    story.made = json.loads(kubectl("get", "namespace", MADE, "--show-managed-fields", "--output=json"))["metadata"]
+    run("teardown again", "teardown")
+    kubectl("-n", attached.CLIENTS, "scale", "statefulset", attached.NAME, "--replicas=1")
+    run("site after all", "site")
+    run("teardown to open", "teardown", bulkhead_detach_to="open")
+    story.opened = objects.settled(before, left("open"))
+    story.sources.update({f"output of {name}": one.output.encode() for name, one in story.runs.items()})
+    story.sources["arguments of processes"] = story.arguments.text
+    # the request lines, and all that the audit log says about a request
+    story.sources["audit log"] = (paths.state / "audit.log").read_bytes()
+    return story
+
+
+def clean_up(paths: Paths) -> None:
+    """Remove what the story leaves, also after it broke off."""
+    _run(paths, "teardown", (), {})
+    kubectl("delete", "namespace", attached.CLIENTS, attached.VPN, MADE, "--ignore-not-found")
+    _preshared(paths, "/dev/null")
+
+
+def _users_objects(paths: Paths, story: Story) -> list[dict[str, Any]]:
+    """What the user has before; the VPN's server wants a preshared key of its own, and namespaces have labels."""
+    story.secrets["preshared key"] = base64.b64encode(os.urandom(32)).decode()
+    made = attached.user_objects(paths)
+    for one in made:
+        if one["kind"] == "Namespace":
+            one["metadata"]["labels"] = dict(USERS_LABELS)
+        if one["kind"] == "Secret":
+            (name,) = one["stringData"]
+            config = one["stringData"][name]
+            (story.secrets["private key"],) = re.findall(r"(?m)^PrivateKey *= *(\S+)", config)
+            line = f"[Peer]\nPresharedKey = {story.secrets['preshared key']}\n"
+            one["stringData"][name] = config.replace("[Peer]\n", line)
+            assert line in one["stringData"][name], "the provider's configuration has another form"
+    key = paths.state / "runs-preshared.key"
+    key.write_text(story.secrets["preshared key"])
+    try:
+        _preshared(paths, str(INSIDE_STATE / key.name))
+    finally:
+        key.unlink()
+    return made
+
+
+def _preshared(paths: Paths, file: str) -> None:
+    """Have the VPN's server use the preshared key in ``file`` for our client."""
+    server = attached.SERVER
+    config = (wireguard.folder(paths.state, server) / "server.conf").read_text()
+    peer = re.findall(r"(?m)^PublicKey *= *(\S+)", config)[attached.CLIENT_NUMBER - 1]
+    device = wireguard.device(server)
+    lab("exec", f"vpn-{server.name}", "--", "wg", "set", device, "peer", peer, "preshared-key", file)
+
+
+def _run(paths: Paths, playbook: str, words: tuple[str, ...], more: dict[str, Any]) -> tuple[int, Run]:
+    log = paths.state / "audit.log"
+    start = audit.mark(log)
+    command = ["ansible-playbook", "-i", "molecule/inventory.yml", f"playbooks/{playbook}.yml", *words]
+    command += ["-e", json.dumps({**VARIABLES, **more})]
+    # with -vvv it shows the options of modules only when told so
+    env = {**os.environ, "ANSIBLE_INJECT_INVOCATION": "true"}
+    begin = time.monotonic()
+    done = subprocess.run(command, cwd=attached.ROOT, env=env, capture_output=True, text=True, check=False, timeout=400)
+    output = done.stdout + done.stderr
+    print(f"{playbook} {' '.join(words)}: {time.monotonic() - begin:.1f} s")
+    recap = RECAP.findall(output)
+    writes = audit.count_writes(event for event in audit.events(log, start) if _is_ours(event))
+    return done.returncode, Run(output, int(recap[-1]) if recap else -1, writes)
+
+
+def _is_ours(event: dict[str, Any]) -> bool:
+    """Whether a request came from a run, or from what it left in the cluster."""
+    user, program = event["user"]["username"], str(event.get("userAgent"))
+    if user.startswith(f"system:serviceaccount:{attached.VPN}:"):
+        return True
+    return user == "lab-admin" and not program.startswith("kubectl")
+
+
+def _collect(paths: Paths, story: Story) -> None:
+    """All that anybody may read while ours is there."""
+    items = objects.read() + json.loads(kubectl("get", "events", "--all-namespaces", "--output=json"))["items"]
+    for item in items:
+        if item["kind"] == "Secret":
+            item.pop("data", None)  # the place they belong to; its labels and annotations are not
+    story.sources["objects"] = json.dumps(items).encode()
+    for namespace in (attached.CLIENTS, attached.VPN):
+        for pod in kubectl("-n", namespace, "get", "pods", "--output=name").split():
+            text = kubectl("-n", namespace, "logs", pod, "--all-containers", "--prefix")
+            story.sources[f"log of {namespace} {pod}"] = text.encode()
+    for file in sorted(paths.log.iterdir()):
+        if file.name.startswith(("kube", "containerd", "etcd")):
+            story.sources[f"log of the node's {file.stem}"] = file.read_bytes()
+    story.users_secret = kubectl("-n", attached.VPN, "get", "secret", "provider", "--output=json").encode()
