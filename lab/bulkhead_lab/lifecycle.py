@@ -204,6 +204,19 @@ def _remove_cgroups() -> None:
                 time.sleep(0.1)
 
 
+def part_folder(paths: Paths, name: str) -> Path:
+    """Where the part ``name`` of this checkout lies once it is built."""
+    return Store(paths, recipes()).folder(name)
+
+
+def charts(paths: Paths) -> Path:
+    """The folder of charts and manifests; LabError before they are there."""
+    folder = part_folder(paths, "charts")
+    if not folder.is_dir():
+        raise LabError("The lab has not been built yet, so there are no charts: run `lab up` first.")
+    return folder
+
+
 def kubectl_command(paths: Paths) -> list[str]:
     """kubectl of the running lab, which may be older than the checkout, with the lab's kubeconfig."""
     if not paths.parts.exists():

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import socket
 import ssl
@@ -34,6 +35,7 @@ PERSISTENT = (
     "/var/log/containers",
 )
 CONTROL = NODE_STATE / "control.sock"
+CTR = ("ctr", "--address", nodeconfig.CONTAINERD_SOCKET, "-n", "k8s.io", "images")
 
 
 def mount_everything() -> None:
@@ -99,8 +101,25 @@ def api_ready() -> bool:
         return False
 
 
+def stand_ins(said: str) -> dict[str, str]:
+    """Images that ``ctr images import`` says it has unpacked, each with the image of ours that it takes the place of.
+
+    A user's archive keeps its name (``docker.io/istio/ztunnel:1.31.1-distroless``), the charts ask for the lab's.
+    """
+    imported = re.findall(r"^unpacking (\S+) ", said, re.MULTILINE)
+    components = {reference: reference.rpartition("/")[2].partition(":")[0] for reference in imported}
+    return {
+        reference: plan.istio_image(component)
+        for reference, component in components.items()
+        if component in plan.ISTIO_IMAGES and reference != plan.istio_image(component)
+    }
+
+
 def import_images() -> None:
-    """Import image archives that this lab's containerd has not seen: ours, then a user's, which win over ours by name."""
+    """Import image archives that this lab's containerd has not seen: ours, then a user's, which win over ours.
+
+    They win by name, and where ours stands in for a component of another name.
+    """
     seen_file = NODE_STATE / "images.json"
     seen = json.loads(seen_file.read_text()) if seen_file.exists() else {}
     parts = json.loads((INSIDE_STATE / "parts.json").read_text())
@@ -114,10 +133,10 @@ def import_images() -> None:
         stamp = f"{path}:{path.stat().st_mtime_ns}"
         if seen.get(name) == stamp:
             continue
-        run(
-            ["ctr", "--address", nodeconfig.CONTAINERD_SOCKET, "-n", "k8s.io", "images", "import", str(path)],
-            what=f"Importing {name}",
-        )
+        said = run([*CTR, "import", str(path)], what=f"Importing {name}")
+        if name.startswith("extra "):
+            for real, ours in stand_ins(said).items():
+                run([*CTR, "tag", "--force", real, ours], what=f"Putting {real} in the place of {ours}")
         seen[name] = stamp
         seen_file.write_text(json.dumps(seen))
 
