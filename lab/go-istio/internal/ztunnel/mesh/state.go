@@ -216,8 +216,8 @@ func (g *guard) recheck() {
 	}
 }
 
-// recheck looks at every open connection again.
-func (s *State) recheck() {
+// Recheck looks at every open connection again, after an update.
+func (s *State) Recheck() {
 	s.guardMutex.Lock()
 	entries := slices.Collect(maps.Keys(s.guards))
 	s.guardMutex.Unlock()

@@ -71,7 +71,7 @@ func (s *State) session(ctx context.Context, client discovery.AggregatedDiscover
 		if err := s.Apply(response, missing[response.TypeUrl]); err != nil {
 			log("response from istiod refused: %v", err)
 			answer.ErrorDetail = &status.Status{Code: int32(codes.InvalidArgument), Message: err.Error()}
-		} else if s.recheck(); missing[response.TypeUrl] {
+		} else if s.Recheck(); missing[response.TypeUrl] {
 			if delete(missing, response.TypeUrl); len(missing) == 0 {
 				inSync()
 			}
