@@ -14,7 +14,7 @@ import socket
 import ssl
 import threading
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from pathlib import Path
 
 from . import nodeconfig, pki, plan
@@ -35,6 +35,7 @@ PERSISTENT = (
     "/var/log/containers",
 )
 CONTROL = NODE_STATE / "control.sock"
+FIRST_IMAGES = ("image-pause", "image-coredns")  # of the pods that a node starts with
 CTR = ("ctr", "--address", nodeconfig.CONTAINERD_SOCKET, "-n", "k8s.io", "images")
 
 
@@ -115,10 +116,10 @@ def stand_ins(said: str) -> dict[str, str]:
     }
 
 
-def import_images() -> None:
+def import_images(only: Container[str] | None = None) -> None:
     """Import image archives that this lab's containerd has not seen: ours, then a user's, which win over ours.
 
-    They win by name, and where ours stands in for a component of another name.
+    They win by name, and where ours stands in for a component of another name. ``only`` names the parts to look at.
     """
     seen_file = NODE_STATE / "images.json"
     seen = json.loads(seen_file.read_text()) if seen_file.exists() else {}
@@ -130,6 +131,8 @@ def import_images() -> None:
     }
     archives.update({f"extra {path.name}": path for path in sorted((INSIDE / "extra-images").glob("*.tar"))})
     for name, path in archives.items():
+        if only is not None and name not in only:
+            continue
         stamp = f"{path}:{path.stat().st_mtime_ns}"
         if seen.get(name) == stamp:
             continue
@@ -164,6 +167,7 @@ def main() -> None:
     write_configuration()
     supervisor = Supervisor(INSIDE_STATE / "log")
     phase = {"phase": "starting"}
+    first_images = threading.Event()
     services = {name: Service(name, argv) for name, argv in nodeconfig.commands().items()}
     services["kube-apiserver"] = Service(
         "kube-apiserver", services["kube-apiserver"].argv, ready=api_ready, ready_timeout=90
@@ -180,8 +184,9 @@ def main() -> None:
             supervisor.start(services["kube-apiserver"])
             for name in ("kube-controller-manager", "kube-scheduler", "netpol", "kube-proxy"):
                 supervisor.start(services[name])
-            images.join()
+            first_images.wait()
             supervisor.start(services["kubelet"])
+            images.join()
             if phase["phase"] == "starting":
                 phase["phase"] = "ready"
         except LabError as exc:
@@ -190,9 +195,13 @@ def main() -> None:
     def images_ready() -> None:
         try:
             supervisor.start(services["containerd"])
+            import_images(FIRST_IMAGES)
+            first_images.set()  # the kubelet gets to work while the others come
             import_images()
         except (LabError, OSError) as exc:
             phase["phase"] = f"failed: {exc}"
+        finally:
+            first_images.set()
 
     def start_again(name: str) -> None:
         supervisor.start(supervisor.service(name))

@@ -89,6 +89,7 @@ def recipes() -> list[Recipe]:
             module=GO_ISTIO,
             ldflags=f"{ISTIO_STAMP} {HELM_STAMP}",
         ),
+        go_programs("ztunnel", ["./cmd/ztunnel"], 15, module=GO_ISTIO, sources=("cmd/ztunnel", "internal/ztunnel")),
         go_programs(
             "metallb",
             ["go.universe.tf/metallb/controller", "go.universe.tf/metallb/speaker"],
