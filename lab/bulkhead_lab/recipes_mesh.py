@@ -127,6 +127,7 @@ def images() -> list[Recipe]:
             base="mesh-base",
             user="1337:1337",
         ),
+        files_image("istio-ztunnel", plan.istio_image("ztunnel"), [("ztunnel", "ztunnel", f"{local}/ztunnel")]),
         files_image("metallb-controller", plan.metallb_image("controller"), [("metallb", "controller", "/controller")]),
         files_image("metallb-speaker", plan.metallb_image("speaker"), [("metallb", "speaker", "/speaker")]),
     ]

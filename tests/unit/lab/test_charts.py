@@ -84,3 +84,7 @@ def test_a_changed_image_gets_a_new_key(monkeypatch: pytest.MonkeyPatch) -> None
 def test_images_carry_the_names_that_the_charts_ask_for() -> None:
     assert plan.istio_image("pilot") == "lab.local/istio/pilot:1.31.1"
     assert plan.metallb_image("speaker") == "lab.local/metallb/speaker:v0.15.2"
+
+
+def test_there_is_an_image_for_every_name_that_the_charts_ask_for() -> None:
+    assert {f"image-istio-{name}" for name in plan.ISTIO_IMAGES} <= {recipe.name for recipe in recipes_mesh.images()}
