@@ -111,6 +111,11 @@ def _programs(paths: Paths, _: argparse.Namespace) -> int:
     return 0
 
 
+def _mesh_fixups(paths: Paths, _: argparse.Namespace) -> int:
+    lifecycle.mesh_fixups(paths)
+    return 0
+
+
 def _demo(paths: Paths, options: argparse.Namespace) -> int:
     if options.part == "leaks":
         demo.leaks(paths, options.seconds)
@@ -137,6 +142,7 @@ def parser() -> argparse.ArgumentParser:
     add("kubeconfig", _kubeconfig, "Print the path of the administrator's kubeconfig.")
     add("charts", _charts, "Print the folder of Helm charts and manifests for the roles.")
     add("programs", _programs, "Print the folder where helm and istioctl lie once they are built, for PATH.")
+    add("mesh-fixups", _mesh_fixups, "Once Istio is installed: what a plain Envoy needs as sidecar and waypoint.")
     add("restart-node", _ask("restart-node"), "Power-cycle the node; its disk stays.")
     add("images", _ask("import-images"), "Import image archives that are new since the start.")
     add("tracker", _ask("tracker"), "Peers that the BitTorrent tracker knows.")

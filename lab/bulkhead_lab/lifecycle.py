@@ -217,6 +217,11 @@ def charts(paths: Paths) -> Path:
     return folder
 
 
+def mesh_fixups(paths: Paths) -> None:
+    """Give the lab's plain Envoy what it needs as sidecar and waypoint of the Istio that a role has installed."""
+    kubectl(paths, "apply", "--server-side", "-f", str(CHECKOUT_LAB / "mesh"))
+
+
 def kubectl_command(paths: Paths) -> list[str]:
     """kubectl of the running lab, which may be older than the checkout, with the lab's kubeconfig."""
     if not paths.parts.exists():
