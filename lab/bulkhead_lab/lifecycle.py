@@ -25,6 +25,7 @@ from .progress import Progress
 from .recipes import recipes
 
 START, WAIT, CLUSTER = "starting node and outside world", "waiting for the node", "waiting for cluster DNS"
+HEAVY = ("labkube", "istio")  # parts that fill Go's caches with gigabytes
 START_TIMEOUT = 180.0  # seconds
 APPEAR_TIMEOUT = 5.0  # seconds from the start until the root process must have left its pid
 READY_TIMEOUT = "120s"
@@ -70,7 +71,7 @@ def up(paths: Paths) -> Progress:
     checks.this_machine()
     store = Store(paths, recipes())
     missing = store.missing()
-    checks.before_build(paths.home, cold=any(recipe.name == "labkube" for recipe in missing))
+    checks.before_build(paths.home, cold=any(recipe.name in HEAVY for recipe in missing))
     with locked(paths):
         missing = store.missing()
         running = lab_pid(paths) is not None
