@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -22,7 +23,7 @@ import (
 // recorder notes what a session asks for, in order.
 type recorder struct {
 	calls chan string
-	fail  error
+	full  atomic.Bool // no pod can be added
 }
 
 func (r *recorder) Add(uid string, info *zdsapi.WorkloadInfo, namespace *netns.Namespace) error {
@@ -32,10 +33,10 @@ func (r *recorder) Add(uid string, info *zdsapi.WorkloadInfo, namespace *netns.N
 	}
 	defer own.Close()
 	r.calls <- fmt.Sprintf("add %s %s/%s as %s, right namespace %v", uid, info.Namespace, info.Name, info.ServiceAccount, namespace.Same(netns.FromFile(own)))
-	if r.fail == nil {
-		_ = namespace.Close()
+	if r.full.Load() {
+		return errors.New("no port is free")
 	}
-	return r.fail
+	return namespace.Close()
 }
 
 func (r *recorder) Delete(uid string) { r.calls <- "delete " + uid }
@@ -192,7 +193,7 @@ func TestSessionComplains(t *testing.T) {
 		}
 	}
 	a.expect()
-	a.pods.fail = errors.New("no port is free")
+	a.pods.full.Store(true)
 	if complaint := a.say(connection, add("one"), file); complaint != "no port is free" {
 		t.Errorf("a pod that cannot be served: %q", complaint)
 	}

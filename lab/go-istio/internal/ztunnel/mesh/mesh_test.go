@@ -175,12 +175,13 @@ func TestApply(t *testing.T) {
 	if state.Workload(netip.MustParseAddr("10.0.0.1")) != nil || state.Workload(netip.MustParseAddr("10.0.0.3")) == nil {
 		t.Error("removed the wrong one")
 	}
+	before, _ := state.Snapshot()
 	broken := resources(t, AddressType, map[string]proto.Message{"web-1": &security.Authorization{Name: "x"}})
 	broken.RemovedResources = []string{"plain"}
 	if err := state.Apply(broken, false); err == nil || !strings.Contains(err.Error(), "web-1") {
 		t.Errorf("a policy among the addresses: %v", err)
 	}
-	if state.Workload(netip.MustParseAddr("10.0.0.3")) == nil {
+	if after, _ := state.Snapshot(); len(after) != len(before) || state.Workload(netip.MustParseAddr("10.0.0.3")) == nil {
 		t.Error("a refused response changed something")
 	}
 	if err := state.Apply(&discovery.DeltaDiscoveryResponse{TypeUrl: "other"}, false); err == nil {

@@ -82,8 +82,8 @@ func (n *Namespace) ListenUDP(address netip.AddrPort) (socket net.PacketConn, er
 }
 
 // Dial connects with the mark, by the pod's own routes. from, if valid, is the
-// source address; it need not be the pod's. A call from an address to itself is
-// not made transparent: its answer would never come.
+// source address; it need not be the pod's. A call from an address to itself
+// has no need to pretend.
 func (n *Namespace) Dial(ctx context.Context, network string, to netip.AddrPort, from netip.Addr) (connection net.Conn, err error) {
 	dialer := net.Dialer{Timeout: connectTimeout, Control: set(marked)}
 	if from.IsValid() && from != to.Addr() {

@@ -16,6 +16,7 @@ import (
 
 	"bulkhead.mesh/lab-istio/internal/ztunnel/identity"
 	"bulkhead.mesh/lab-istio/internal/ztunnel/mesh"
+	"bulkhead.mesh/lab-istio/internal/ztunnel/report"
 	"istio.io/istio/pkg/workloadapi"
 	"istio.io/istio/pkg/workloadapi/security"
 )
@@ -304,24 +305,28 @@ func testDrain(w *world) {
 	if _, err := open.Read(make([]byte, len("10.9.0.11\n"))); err != nil {
 		w.Fatal(err)
 	}
-	next := NewRegistry(&Services{
-		Mesh: w.state, Certificates: w.registry.services.Certificates, RootFile: w.authority.RootFile,
-		TrustDomain: identity.DefaultTrustDomain, Reporter: w.registry.services.Reporter, Retry: 5 * time.Millisecond,
+	old, oldLog := w.registry, w.log
+	w.log = &logBuffer{}
+	w.registry = NewRegistry(&Services{
+		Mesh: w.state, Certificates: old.services.Certificates, RootFile: w.authority.RootFile,
+		TrustDomain: identity.DefaultTrustDomain, Reporter: report.NewReporter(report.NewLog(w.log)), Retry: 5 * time.Millisecond,
 	})
-	old := w.registry
-	w.registry = next
 	for _, name := range []string{"alice", "bob"} {
 		w.enrol(name) // while the old one still listens
 	}
 	drained := make(chan struct{})
 	go func() { old.Drain(5 * time.Second); close(drained) }()
 	w.eventually("the old one takes no more", func() bool {
-		for range 5 {
+		before := len(oldLog.text())
+		for range 10 {
 			if _, err := w.ask("alice", bobPod, "hello"); err != nil {
-				return false
+				return false // one that waited in the old one's queue
 			}
 		}
-		return true
+		return len(oldLog.text()) == before
+	})
+	w.eventually("the new one serves both ends", func() bool {
+		return strings.Count(w.log.text(), "connection complete") >= 20
 	})
 	select {
 	case <-drained:
