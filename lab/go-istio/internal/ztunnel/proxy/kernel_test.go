@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/net/http2"
 	"google.golang.org/protobuf/types/known/emptypb"
 
 	"bulkhead.mesh/lab-istio/internal/ztunnel/identity"
@@ -181,21 +182,27 @@ func testIdentities(w *world) {
 	w.logged(`direction="outbound"`, "ns/core/sa/bob, not spiffe://cluster.local/ns/core/sa/mallory")
 }
 
+// tunnelClient is a client of bob's that keeps one connection for many tunnels, as Envoy does.
+func (w *world) tunnelClient(own identity.ID) (*http2.ClientConn, error) {
+	w.Helper()
+	credentials := identity.Credentials{Own: own, Certificates: w.registry.services.Certificates, RootFile: w.authority.RootFile}
+	door := netip.AddrPortFrom(cast["bob"].ip4, mesh.HBONEPort)
+	raw, err := w.pods["stranger"].Dial(w.Context(), "tcp", door, netip.Addr{})
+	if err != nil {
+		w.Fatal(err)
+	}
+	_ = raw.SetDeadline(time.Now().Add(3 * time.Second))
+	return http2Client.NewClientConn(tls.Client(raw, credentials.TLS(w.Context(), identity.Exactly(identity.Of("", "core", "bob")))))
+}
+
 // testRequests: what a tunnel must not be used for.
 func testRequests(w *world) {
-	bob := cast["bob"]
 	request := func(own identity.ID, method, host string) (int, error) {
-		credentials := identity.Credentials{Own: own, Certificates: w.registry.services.Certificates, RootFile: w.authority.RootFile}
-		raw, err := w.pods["stranger"].Dial(w.Context(), "tcp", netip.AddrPortFrom(bob.ip4, mesh.HBONEPort), netip.Addr{})
-		if err != nil {
-			w.Fatal(err)
-		}
-		defer raw.Close()
-		_ = raw.SetDeadline(time.Now().Add(3 * time.Second))
-		connection, err := http2Client.NewClientConn(tls.Client(raw, credentials.TLS(w.Context(), identity.Exactly(identity.Of("", "core", "bob")))))
+		connection, err := w.tunnelClient(own)
 		if err != nil {
 			return 0, err
 		}
+		defer connection.Close()
 		asked, err := http.NewRequest(method, "https://"+host, http.NoBody)
 		if err != nil {
 			w.Fatal(err)
@@ -305,6 +312,14 @@ func testDrain(w *world) {
 	if _, err := open.Read(make([]byte, len("10.9.0.11\n"))); err != nil {
 		w.Fatal(err)
 	}
+	keeper, err := w.tunnelClient(identity.Of("", "core", "alice"))
+	if err != nil {
+		w.Fatal(err)
+	}
+	defer keeper.Close()
+	if err := keeper.Ping(w.Context()); err != nil || !keeper.CanTakeNewRequest() {
+		w.Fatal("no client connection", err)
+	}
 	old, oldLog := w.registry, w.log
 	w.log = &logBuffer{}
 	w.registry = NewRegistry(&Services{
@@ -333,6 +348,7 @@ func testDrain(w *world) {
 		w.Error("drained with a connection open")
 	default:
 	}
+	w.eventually("clients are sent elsewhere", func() bool { return !keeper.CanTakeNewRequest() })
 	if _, err := io.WriteString(open, "hello"); err != nil {
 		w.Error(err)
 	}
