@@ -26,7 +26,7 @@ from .recipes import recipes
 
 START, WAIT, CLUSTER = "starting node and outside world", "waiting for the node", "waiting for cluster DNS"
 HEAVY = ("labkube", "istio")  # parts that fill Go's caches with gigabytes
-START_TIMEOUT = 180.0  # seconds
+START_TIMEOUT = 300.0  # seconds
 APPEAR_TIMEOUT = 5.0  # seconds from the start until the root process must have left its pid
 READY_TIMEOUT = "120s"
 
