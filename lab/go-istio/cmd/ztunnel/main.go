@@ -1,6 +1,6 @@
 // Command ztunnel is the lab's node proxy of Istio's ambient mode. It takes the place
 // of Istio's own in the chart's DaemonSet: same arguments, environment, ports, paths
-// and capabilities. docs/lab.md says what it leaves out.
+// and capabilities. Package ztunnel says what it leaves out.
 package main
 
 import (
