@@ -141,9 +141,9 @@ def _format(ctx: Context) -> int:
     ctx.live, ctx.log = True, ctx.places.logs / "format.log"
     ruff = ctx.program("ruff")
     commands = [[ruff, "check", "--fix", "."], [ruff, "format", "."]]
-    module = ctx.places.checkout / "lab" / "go"
-    if module.is_dir():
-        commands.append([str(Path(ctx.go).parent / "gofmt"), "-l", "-w", str(module)])
+    modules = [str(path.parent) for path in (ctx.places.checkout / "lab").glob("go*/go.mod")]
+    if modules:
+        commands.append([str(Path(ctx.go).parent / "gofmt"), "-l", "-w", *modules])
     ctx.run_all(commands, cwd=ctx.places.checkout, env=ctx.tool_env())
     return 0
 
@@ -161,6 +161,7 @@ def _print_env(ctx: Context) -> int:
     try:
         ctx.lab.check_possible()
         values["KUBECONFIG"] = ctx.lab.kubeconfig()
+        values["PATH"] = ctx.lab.path(values["PATH"])
     except (ToolError, Unavailable):
         pass  # no lab here: the user's own KUBECONFIG stays
     print("\n".join(f"export {name}={shlex.quote(value)}" for name, value in values.items()))

@@ -83,9 +83,12 @@ class Context:
         return {**environment.tool_environment(self.places, self.venv, [self.places.workspace]), **(more or {})}
 
     def go_env(self) -> dict[str, str]:
-        """For Go; the folder of the chosen Go comes first on PATH, for gofmt."""
+        """For Go; the folder of the chosen Go comes first on PATH, for gofmt.
+
+        The flags are those of the lab's builds, so that neither compiles what the other has compiled.
+        """
         path = os.pathsep.join([str(Path(self.go).parent), os.environ.get("PATH", "")])
-        return {**os.environ, "PATH": path, "CGO_ENABLED": "0", "GOFLAGS": "-mod=readonly"}
+        return {**os.environ, "PATH": path, "CGO_ENABLED": "0", "GOFLAGS": "-mod=readonly -trimpath"}
 
     def lab_env(self) -> dict[str, str]:
         """For the lab's command line."""

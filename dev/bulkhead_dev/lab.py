@@ -54,6 +54,11 @@ class Lab:
             self._kubeconfig = said.strip()
         return self._kubeconfig
 
+    def path(self, base: str) -> str:
+        """The search path ``base`` with the lab's helm and istioctl behind it: a user's own come first."""
+        said = run(self.argv("programs"), what="Asking the lab for its programs", env=self.environment({}))
+        return f"{base}{os.pathsep}{said.strip()}"
+
     def environment(self, more: dict[str, str]) -> dict[str, str]:
         """Environment variables for the lab's command line."""
         return {**os.environ, "BULKHEAD_CACHE": str(self._cache), **more}

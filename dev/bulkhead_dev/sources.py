@@ -41,12 +41,12 @@ def yaml_files(names: Iterable[str]) -> list[str]:
     return [name for name in names if name.endswith((".yml", ".yaml")) or name in (".ansible-lint", ".yamllint")]
 
 
-def go_module(checkout: Path) -> Path:
-    """The lab's Go module."""
-    module = checkout / "lab" / "go"
-    if not (module / "go.mod").is_file():
+def go_modules(checkout: Path) -> list[Path]:
+    """The lab's Go modules that hold code of ours; others only pin what is built."""
+    modules = [path.parent for path in sorted((checkout / "lab").glob("go*/go.mod"))]
+    if not modules:
         raise Unavailable("lab/go is not in this checkout")
-    return module
+    return [module for module in modules if go_packages(module)]
 
 
 def go_packages(module: Path) -> list[str]:

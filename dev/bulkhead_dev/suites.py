@@ -79,22 +79,25 @@ def docs(ctx: Context) -> None:
 
 def go_lint(ctx: Context) -> None:
     """gofmt and go vet."""
-    module = sources.go_module(ctx.places.checkout)
-    packages = sources.go_packages(module)
+    modules = sources.go_modules(ctx.places.checkout)
     gofmt = str(Path(ctx.go).parent / "gofmt")
-    listing = "\n".join(sources.badly_formatted(gofmt, [module / package for package in packages]))
+    folders = [module / package for module in modules for package in sources.go_packages(module)]
+    listing = "\n".join(sources.badly_formatted(gofmt, folders))
     if listing:
         raise ToolError(f"gofmt wants to change these files (gofmt -w FILE):\n{listing}")
-    ctx.run([ctx.go, "vet", *sources.light(packages)], cwd=module, env=ctx.go_env())
+    for module in modules:
+        ctx.run([ctx.go, "vet", *sources.light(sources.go_packages(module))], cwd=module, env=ctx.go_env())
 
 
 def go_unit(ctx: Context) -> None:
     """Go unit tests of the lab."""
-    module = sources.go_module(ctx.places.checkout)
-    packages = sources.with_tests(module, sources.go_packages(module))
-    if not packages:
+    modules = sources.go_modules(ctx.places.checkout)
+    tested = {module: sources.with_tests(module, sources.go_packages(module)) for module in modules}
+    if not any(tested.values()):
         raise Unavailable("no Go package has tests")
-    ctx.run([ctx.go, "test", *packages], cwd=module, env=ctx.go_env())
+    for module, packages in tested.items():
+        if packages:
+            ctx.run([ctx.go, "test", *packages], cwd=module, env=ctx.go_env())
 
 
 def sanity(ctx: Context) -> None:
@@ -160,9 +163,10 @@ def lab_down(ctx: Context) -> None:
 
 def _cluster_env(ctx: Context) -> dict[str, str]:
     """For tools that talk to the lab's cluster."""
-    return ctx.tool_env(
+    env = ctx.tool_env(
         {"KUBECONFIG": ctx.lab.kubeconfig(), "K8S_AUTH_KUBECONFIG": ctx.lab.kubeconfig(), "BULKHEAD_GO": ctx.go}
     )
+    return {**env, "PATH": ctx.lab.path(env["PATH"])}
 
 
 def _playbook_env(ctx: Context) -> dict[str, str]:

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from bulkhead_dev import artifact, debian, environment, interpreters, sources
-from bulkhead_dev.errors import ToolError
+from bulkhead_dev.errors import ToolError, Unavailable
+from bulkhead_dev.lab import Lab
 from bulkhead_dev.places import made_once
 
 VERSIONS = ["3.12", "3.13", "3.14"]
@@ -154,6 +155,22 @@ def test_go_packages_with_tests_and_without_the_heavy_ones(tmp_path: Path) -> No
     assert packages == ["./cmd/labkube", "./cmd/target", "./internal/a/b"]
     assert sources.light(packages) == ["./cmd/target", "./internal/a/b"]
     assert sources.with_tests(tmp_path, packages) == ["./internal/a/b"]
+
+
+def test_go_modules_are_those_with_code_of_ours(tmp_path: Path) -> None:
+    with pytest.raises(Unavailable, match="lab/go is not in this checkout"):
+        sources.go_modules(tmp_path)
+    for name in ("go/go.mod", "go/cmd/target/main.go", "go-istio/go.mod", "go-istio/internal/a/a.go", "go-pins/go.mod"):
+        (tmp_path / "lab" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "lab" / name).touch()
+    assert [module.name for module in sources.go_modules(tmp_path)] == ["go", "go-istio"]
+
+
+def test_the_labs_programs_come_last_on_the_path(tmp_path: Path) -> None:
+    program = tmp_path / "lab" / "lab"
+    program.parent.mkdir()
+    program.write_text("import sys\nprint('/built/' + sys.argv[1])\n")
+    assert Lab(tmp_path, tmp_path / "cache").path("/own:/usr/bin") == "/own:/usr/bin:/built/programs"
 
 
 @pytest.mark.parametrize(

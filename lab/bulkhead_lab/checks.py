@@ -13,8 +13,8 @@ from .errors import LabError
 from .oci import ARCHITECTURES
 
 GIB = 1 << 30
-COLD_GIB = 15  # Go's caches and parts (7 seen), a running lab, and room to link
-WARM_GIB = 4  # a running lab, everything built
+COLD_GIB = 18  # Go's caches (9.5 seen), parts (2.8), a running lab, and room to link
+WARM_GIB = 6  # a running lab with a mesh on it (2.7 seen), everything built
 PROGRAMS = {
     "mmdebstrap": "mmdebstrap",
     "mount": "mount",

@@ -101,6 +101,21 @@ def _kubeconfig(paths: Paths, _: argparse.Namespace) -> int:
     return 0
 
 
+def _charts(paths: Paths, _: argparse.Namespace) -> int:
+    print(lifecycle.charts(paths))
+    return 0
+
+
+def _programs(paths: Paths, _: argparse.Namespace) -> int:
+    print(lifecycle.part_folder(paths, "clients"))
+    return 0
+
+
+def _mesh_fixups(paths: Paths, _: argparse.Namespace) -> int:
+    lifecycle.mesh_fixups(paths)
+    return 0
+
+
 def _demo(paths: Paths, options: argparse.Namespace) -> int:
     if options.part == "leaks":
         demo.leaks(paths, options.seconds)
@@ -131,6 +146,9 @@ def parser() -> argparse.ArgumentParser:
     add("down", _down, "Stop and remove everything but builds.")
     add("status", _status, "What runs.").add_argument("--json", action="store_true", help="as JSON")
     add("kubeconfig", _kubeconfig, "Print the path of the administrator's kubeconfig.")
+    add("charts", _charts, "Print the folder of Helm charts and manifests for the roles.")
+    add("programs", _programs, "Print the folder where helm and istioctl lie once they are built, for PATH.")
+    add("mesh-fixups", _mesh_fixups, "Once Istio is installed: what a plain Envoy needs as sidecar and waypoint.")
     add("restart-node", _ask("restart-node"), "Power-cycle the node; its disk stays.")
     add("images", _ask("import-images"), "Import image archives that are new since the start.")
     add("tracker", _ask("tracker"), "Peers that the BitTorrent tracker knows.")
@@ -147,7 +165,9 @@ def parser() -> argparse.ArgumentParser:
     log.add_argument("--mark", action="store_true", help="print where the log ends now")
     log.add_argument("--since", type=int, default=0, metavar="MARK", help="count only what came after this mark")
     inside = add("exec", _exec, "Run a command in a network namespace of the outside world.")
-    inside.add_argument("where", choices=(plan.NS_INTERNET, plan.NS_TARGET, *(s.namespace for s in plan.VPN_SERVERS)))
+    inside.add_argument(
+        "where", choices=(plan.NS_INTERNET, plan.NS_LAN, plan.NS_TARGET, *(s.namespace for s in plan.VPN_SERVERS))
+    )
     inside.add_argument("command", nargs=argparse.REMAINDER)
     node = add("node-exec", _exec, "Run a command on the node.")
     node.set_defaults(where="node")

@@ -17,7 +17,7 @@ from .procs import children, start_time
 from .service import Service
 from .supervisor import Supervisor
 
-NODE_TIMEOUT = 120.0  # seconds for the node's programs to be up, images imported
+NODE_TIMEOUT = 240.0  # seconds for the node's programs to be up, images imported; 90 seen on a busy machine
 NODE = Service(
     "node",
     (

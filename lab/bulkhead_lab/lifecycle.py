@@ -25,7 +25,8 @@ from .progress import Progress
 from .recipes import recipes
 
 START, WAIT, CLUSTER = "starting node and outside world", "waiting for the node", "waiting for cluster DNS"
-START_TIMEOUT = 180.0  # seconds
+HEAVY = ("labkube", "istio")  # parts that fill Go's caches with gigabytes
+START_TIMEOUT = 300.0  # seconds
 APPEAR_TIMEOUT = 5.0  # seconds from the start until the root process must have left its pid
 READY_TIMEOUT = "120s"
 
@@ -70,7 +71,7 @@ def up(paths: Paths) -> Progress:
     checks.this_machine()
     store = Store(paths, recipes())
     missing = store.missing()
-    checks.before_build(paths.home, cold=any(recipe.name == "labkube" for recipe in missing))
+    checks.before_build(paths.home, cold=any(recipe.name in HEAVY for recipe in missing))
     with locked(paths):
         missing = store.missing()
         running = lab_pid(paths) is not None
@@ -202,6 +203,24 @@ def _remove_cgroups() -> None:
                 if time.monotonic() > deadline:
                     raise LabError(f"The cgroup {root} could not be removed: {exc.strerror}.") from exc
                 time.sleep(0.1)
+
+
+def part_folder(paths: Paths, name: str) -> Path:
+    """Where the part ``name`` of this checkout lies once it is built."""
+    return Store(paths, recipes()).folder(name)
+
+
+def charts(paths: Paths) -> Path:
+    """The folder of charts and manifests; LabError before they are there."""
+    folder = part_folder(paths, "charts")
+    if not folder.is_dir():
+        raise LabError("The lab has not been built yet, so there are no charts: run `lab up` first.")
+    return folder
+
+
+def mesh_fixups(paths: Paths) -> None:
+    """Give the lab's plain Envoy what it needs as sidecar and waypoint of the Istio that a role has installed."""
+    kubectl(paths, "apply", "--server-side", "-f", str(CHECKOUT_LAB / "mesh"))
 
 
 def kubectl_command(paths: Paths) -> list[str]:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import socket
 import ssl
 import threading
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from pathlib import Path
 
 from . import nodeconfig, pki, plan
@@ -34,6 +35,8 @@ PERSISTENT = (
     "/var/log/containers",
 )
 CONTROL = NODE_STATE / "control.sock"
+FIRST_IMAGES = ("image-pause", "image-coredns")  # of the pods that a node starts with
+CTR = ("ctr", "--address", nodeconfig.CONTAINERD_SOCKET, "-n", "k8s.io", "images")
 
 
 def mount_everything() -> None:
@@ -99,8 +102,25 @@ def api_ready() -> bool:
         return False
 
 
-def import_images() -> None:
-    """Import image archives that this lab's containerd has not seen: ours, then a user's, which win over ours by name."""
+def stand_ins(said: str) -> dict[str, str]:
+    """Images that ``ctr images import`` says it has unpacked, each with the image of ours that it takes the place of.
+
+    A user's archive keeps its name (``docker.io/istio/ztunnel:1.31.1-distroless``), the charts ask for the lab's.
+    """
+    imported = re.findall(r"^unpacking (\S+) ", said, re.MULTILINE)
+    components = {reference: reference.rpartition("/")[2].partition(":")[0] for reference in imported}
+    return {
+        reference: plan.istio_image(component)
+        for reference, component in components.items()
+        if component in plan.ISTIO_IMAGES and reference != plan.istio_image(component)
+    }
+
+
+def import_images(only: Container[str] | None = None) -> None:
+    """Import image archives that this lab's containerd has not seen: ours, then a user's, which win over ours.
+
+    They win by name, and where ours stands in for a component of another name. ``only`` names the parts to look at.
+    """
     seen_file = NODE_STATE / "images.json"
     seen = json.loads(seen_file.read_text()) if seen_file.exists() else {}
     parts = json.loads((INSIDE_STATE / "parts.json").read_text())
@@ -111,13 +131,15 @@ def import_images() -> None:
     }
     archives.update({f"extra {path.name}": path for path in sorted((INSIDE / "extra-images").glob("*.tar"))})
     for name, path in archives.items():
+        if only is not None and name not in only:
+            continue
         stamp = f"{path}:{path.stat().st_mtime_ns}"
         if seen.get(name) == stamp:
             continue
-        run(
-            ["ctr", "--address", nodeconfig.CONTAINERD_SOCKET, "-n", "k8s.io", "images", "import", str(path)],
-            what=f"Importing {name}",
-        )
+        said = run([*CTR, "import", str(path)], what=f"Importing {name}")
+        if name.startswith("extra "):
+            for real, ours in stand_ins(said).items():
+                run([*CTR, "tag", "--force", real, ours], what=f"Putting {real} in the place of {ours}")
         seen[name] = stamp
         seen_file.write_text(json.dumps(seen))
 
@@ -145,6 +167,7 @@ def main() -> None:
     write_configuration()
     supervisor = Supervisor(INSIDE_STATE / "log")
     phase = {"phase": "starting"}
+    first_images = threading.Event()
     services = {name: Service(name, argv) for name, argv in nodeconfig.commands().items()}
     services["kube-apiserver"] = Service(
         "kube-apiserver", services["kube-apiserver"].argv, ready=api_ready, ready_timeout=90
@@ -161,8 +184,9 @@ def main() -> None:
             supervisor.start(services["kube-apiserver"])
             for name in ("kube-controller-manager", "kube-scheduler", "netpol", "kube-proxy"):
                 supervisor.start(services[name])
-            images.join()
+            first_images.wait()
             supervisor.start(services["kubelet"])
+            images.join()
             if phase["phase"] == "starting":
                 phase["phase"] = "ready"
         except LabError as exc:
@@ -171,9 +195,13 @@ def main() -> None:
     def images_ready() -> None:
         try:
             supervisor.start(services["containerd"])
+            import_images(FIRST_IMAGES)
+            first_images.set()  # the kubelet gets to work while the others come
             import_images()
         except (LabError, OSError) as exc:
             phase["phase"] = f"failed: {exc}"
+        finally:
+            first_images.set()
 
     def start_again(name: str) -> None:
         supervisor.start(supervisor.service(name))

@@ -12,11 +12,33 @@ from dataclasses import dataclass
 
 CLUSTER_NAME = "bulkhead-lab"
 KUBERNETES_VERSION = "1.35.4"
+# As lab/go-istio and lab/go-metallb pin them.
+ISTIO_VERSION = "1.31.1"
+GATEWAY_API_VERSION = "1.6.0"
+METALLB_VERSION = "0.15.2"
+HELM_VERSION = "3.21.4"
+
+# --- images built here ------------------------------------------------------
+ISTIO_HUB = "lab.local/istio"
+ISTIO_IMAGES = ("pilot", "install-cni", "proxyv2", "ztunnel")
+METALLB_HUB = "lab.local/metallb"
+
+
+def istio_image(name: str) -> str:
+    """Reference of one of Istio's images, as its charts put it together from hub, name and tag."""
+    return f"{ISTIO_HUB}/{name}:{ISTIO_VERSION}"
+
+
+def metallb_image(name: str) -> str:
+    """Reference of one of MetalLB's images."""
+    return f"{METALLB_HUB}/{name}:v{METALLB_VERSION}"
+
 
 # --- network namespaces -----------------------------------------------------
 NS_INTERNET = "internet"  # router between all others; its default route is missing on purpose
 NS_NODE = "node"
 NS_TARGET = "target"
+NS_LAN = "lan"  # a computer on the home LAN, next to the node
 
 # --- the node and its local network -----------------------------------------
 LAN_BRIDGE = "lan0"  # bridge in NS_INTERNET: the home router's LAN side
@@ -27,7 +49,9 @@ LAN4 = "172.30.0.0/24"
 LAN6 = "2001:db8:30::/64"
 ROUTER4, ROUTER6 = "172.30.0.1", "2001:db8:30::1"
 NODE4, NODE6 = "172.30.0.10", "2001:db8:30::10"
+LAN_CLIENT4, LAN_CLIENT6 = "172.30.0.50", "2001:db8:30::50"
 METALLB_RANGE = "172.30.0.100-172.30.0.120"
+METALLB_RANGE6 = "2001:db8:30::100-2001:db8:30::120"
 
 # --- cluster networks -------------------------------------------------------
 CLUSTER_CIDR4, CLUSTER_CIDR6 = "10.244.0.0/16", "fd00:10:244::/56"

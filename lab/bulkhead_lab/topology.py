@@ -29,7 +29,10 @@ FORWARDING = {"net.ipv4.ip_forward": 1, "net.ipv6.conf.all.forwarding": 1}
 
 @dataclass(frozen=True)
 class Host:
-    """A network namespace with one link to the router. The first address of a family is the one it talks from."""
+    """A network namespace with one link to the router. The first address of a family is the one it talks from.
+
+    ``bridge`` names the router's bridge that the link is a port of; without one the link is a network of its own.
+    """
 
     netns: str
     port: str  # the router's device of that link
@@ -40,6 +43,7 @@ class Host:
     v4: tuple[str, ...]
     v6: tuple[str, ...]
     forwards: bool = False
+    bridge: str = ""
 
 
 def hosts() -> tuple[Host, ...]:
@@ -68,7 +72,18 @@ def hosts() -> tuple[Host, ...]:
         )
         for server in plan.VPN_SERVERS
     )
-    return (target, *servers)
+    lan = Host(
+        plan.NS_LAN,
+        "lan-client0",
+        plan.ROUTER4,
+        plan.ROUTER6,
+        _prefix(plan.LAN4),
+        _prefix(plan.LAN6),
+        (plan.LAN_CLIENT4,),
+        (plan.LAN_CLIENT6,),
+        bridge=plan.LAN_BRIDGE,
+    )
+    return (target, lan, *servers)
 
 
 def settings(forwards: bool) -> dict[str, int]:
@@ -107,9 +122,11 @@ def bridge(exists: bool) -> list[str]:
 def wire(host: Host, exists: bool) -> list[str]:
     """Router: its end of the link to a host, and the link itself unless it exists."""
     make = f"link add {host.port} type veth peer name {DEVICE} netns {host.netns}"
+    joins = [f"link set {host.port} master {host.bridge}"]
+    routed = addresses(host.port, [host.router4], [host.router6], host.prefix4, host.prefix6)
     return [
         *([] if exists else [make]),
-        *addresses(host.port, [host.router4], [host.router6], host.prefix4, host.prefix6),
+        *(joins if host.bridge else routed),
         f"link set {host.port} up",
     ]
 

@@ -25,8 +25,18 @@ def test_cluster_addresses_lie_in_their_networks() -> None:
     assert net(plan.POD_CIDR6).subnet_of(net(plan.CLUSTER_CIDR6))  # type: ignore[arg-type]
     for text in (plan.DNS_SERVICE4, plan.API_SERVICE4):
         assert address(text) in net(plan.SERVICE_CIDR4)
-    for text in (plan.NODE4, plan.ROUTER4, *plan.METALLB_RANGE.split("-")):
+    for text in (plan.NODE4, plan.ROUTER4, plan.LAN_CLIENT4, *plan.METALLB_RANGE.split("-")):
         assert address(text) in net(plan.LAN4)
+    for text in (plan.NODE6, plan.ROUTER6, plan.LAN_CLIENT6, *plan.METALLB_RANGE6.split("-")):
+        assert address(text) in net(plan.LAN6)
+
+
+@pytest.mark.parametrize("pool", (plan.METALLB_RANGE, plan.METALLB_RANGE6))
+def test_load_balancer_addresses_are_nobodys(pool: str) -> None:
+    first, last = (address(text) for text in pool.split("-"))
+    taken = (plan.NODE4, plan.ROUTER4, plan.LAN_CLIENT4, plan.NODE6, plan.ROUTER6, plan.LAN_CLIENT6)
+    assert first < last
+    assert not [text for text in taken if address(text).version == first.version and first <= address(text) <= last]
 
 
 def test_networks_do_not_overlap() -> None:

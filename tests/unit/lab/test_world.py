@@ -45,6 +45,7 @@ def test_every_host_reaches_its_router_directly() -> None:
     networks = [
         ipaddress.ip_interface(f"{router}/{prefix}").network
         for host in topology.hosts()
+        if not host.bridge
         for router, prefix in ((host.router4, host.prefix4), (host.router6, host.prefix6))
     ] + [ipaddress.ip_network(plan.LAN4), ipaddress.ip_network(plan.LAN6)]
     for index, one in enumerate(networks):
@@ -69,6 +70,18 @@ def test_devices_are_made_once() -> None:
         assert topology.wire(host, False)[1:] == topology.wire(host, True)
     # All else may run again.
     assert {line.split()[1] for line in everything() if not line.startswith("link add")} <= {"replace", "set"}
+
+
+def test_the_lan_client_is_a_neighbour_of_the_node() -> None:
+    """Addresses that the node announces by ARP must reach it without a router between."""
+    lan = next(host for host in topology.hosts() if host.netns == plan.NS_LAN)
+    assert topology.wire(lan, False)[1:] == ["link set lan-client0 master lan0", "link set lan-client0 up"]
+    own = {lan.v4[0], lan.v6[0]}
+    assert own == {plan.LAN_CLIENT4, plan.LAN_CLIENT6}
+    assert not own & {plan.NODE4, plan.NODE6, plan.ROUTER4, plan.ROUTER6}
+    assert ipaddress.ip_address(plan.LAN_CLIENT4) in ipaddress.ip_network(plan.LAN4)
+    assert ipaddress.ip_address(plan.LAN_CLIENT6) in ipaddress.ip_network(plan.LAN6)
+    assert {host.netns for host in topology.hosts() if host.bridge} == {plan.NS_LAN}
 
 
 def test_router_ports_are_distinct_and_fit_a_device_name() -> None:
