@@ -127,7 +127,7 @@ def gateways(paths: Paths) -> None:
         rows.append(f"{other:8} {'http://' + where[other] + '/radarr/':34} {code}  not this segment's")
     code, reason = stray(paths, where["arr"])
     rows.append(f"{'arr':8} {'http://' + where['arr'] + '/stray':34} {code}  a route of segment media: {reason}")
-    print(f"from the home network ({plan.LAN_HOST4}):\n" + "\n".join(rows))
+    print(f"from the home network ({plan.LAN_CLIENT4}):\n" + "\n".join(rows))
 
 
 def stray(paths: Paths, address: str) -> tuple[int, str]:

@@ -68,8 +68,8 @@ def look(client: _client.Caller, target: Target, namespace: str) -> dict[str, An
         "namespace": _namespace(namespace, namespaces.get(namespace)),
         "parts": {
             "istiod": [_part("Deployment", one) for one in held["deployments"]],
-            "cni": [_part("DaemonSet", one) for one in held["daemonsets"] if _is_cni(one)],
-            "ztunnel": [_part("DaemonSet", one) for one in held["daemonsets"] if _is_ztunnel(one)],
+            "cni": [_part("DaemonSet", one) for one in held["daemonsets"] if is_cni(one)],
+            "ztunnel": [_part("DaemonSet", one) for one in held["daemonsets"] if is_ztunnel(one)],
         },
         "releases": _releases(held["releases"]),
         "crds": [
@@ -120,11 +120,13 @@ def judge(kind: str, one: _Object) -> tuple[bool, str]:
     return ready, evidence
 
 
-def _is_cni(one: _Object) -> bool:
+def is_cni(one: _Object) -> bool:
+    """Whether a DaemonSet is the agent that puts pods into the mesh."""
     return labels_of(one).get("k8s-app") == "istio-cni-node"
 
 
-def _is_ztunnel(one: _Object) -> bool:
+def is_ztunnel(one: _Object) -> bool:
+    """Whether a DaemonSet is the mesh's proxy on the nodes."""
     return one["metadata"]["name"] == "ztunnel" or labels_of(one).get("app.kubernetes.io/name") == "ztunnel"
 
 

@@ -33,7 +33,7 @@ PROBE_VARIABLES = {
     "HOST_PROBE_SNAT_IP": "169.254.7.127",
     "HOST_PROBE_SNAT_IPV6": "fd16:9254:7127:1337:ffff:ffff:ffff:ffff",
 }
-_SELECTORS = {"cni": "k8s-app=istio-cni-node", "ztunnel": "app=ztunnel"}
+_PODS = "app=ztunnel"  # label of ztunnel's pods
 _FIELD = re.compile(r'([a-z_.]+)=(?:"([^"]*)"|(\S+))')
 _SPIFFE = re.compile(r"spiffe://[^/]+/ns/([^/]+)/sa/([^/]+)")
 # Connects, says something and tells its own port, by which the mesh's record of the call is found again.
@@ -68,10 +68,7 @@ def look(api: _client.Caller) -> Surroundings:
     asked = {
         "namespaces": Request("/api/v1/namespaces", "list namespaces"),
         "entries": Request("/apis/networking.istio.io/v1/serviceentries", "list serviceentries.networking.istio.io"),
-        **{
-            name: Request("/apis/apps/v1/daemonsets", "list daemonsets.apps", query={"labelSelector": selector})
-            for name, selector in _SELECTORS.items()
-        },
+        "agents": Request("/apis/apps/v1/daemonsets", "list daemonsets.apps"),
     }
     answers = _client.read_all(api, asked)
     held: dict[str, list[dict[str, Any]] | Missing] = {}
@@ -88,7 +85,8 @@ def look(api: _client.Caller) -> Surroundings:
 
 def _understood(held: Mapping[str, list[dict[str, Any]] | Missing]) -> Surroundings:
     """Pure: objects as values."""
-    namespaces, entries, agents, planes = (held[name] for name in ("namespaces", "entries", "cni", "ztunnel"))
+    namespaces, entries, agents = (held[name] for name in ("namespaces", "entries", "agents"))
+    planes = [] if isinstance(agents, Missing) else [one for one in agents if _look.is_ztunnel(one)]
     by_name: dict[str, dict[str, Any]] | Missing = namespaces
     if not isinstance(namespaces, Missing):
         by_name = {one["metadata"]["name"]: one for one in namespaces}
@@ -98,8 +96,8 @@ def _understood(held: Mapping[str, list[dict[str, Any]] | Missing]) -> Surroundi
         else {name: labels_of(one).get(MODE, "") for name, one in by_name.items()},
         entries=_entries(entries, by_name),
         probe_addresses=agents if isinstance(agents, Missing) else _probe_addresses(agents),
-        dataplane="" if isinstance(planes, Missing) or not planes else _dataplane(planes[0]),
-        home="" if isinstance(planes, Missing) or not planes else planes[0]["metadata"]["namespace"],
+        dataplane=_dataplane(planes[0]) if planes else "",
+        home=planes[0]["metadata"]["namespace"] if planes else "",
     )
 
 
@@ -113,9 +111,10 @@ def _entries(
 
 
 def _probe_addresses(agents: Sequence[Mapping[str, Any]]) -> tuple[str, ...] | Missing:
-    if not agents:
+    writers = [one for one in agents if _look.is_cni(one)]
+    if not writers:
         return Missing("the mesh's agent istio-cni-node is not there")
-    containers = agents[0]["spec"]["template"]["spec"]["containers"]
+    containers = writers[0]["spec"]["template"]["spec"]["containers"]
     told = {one["name"]: one.get("value", "") for container in containers for one in container.get("env") or []}
     return tuple(told.get(name) or address for name, address in PROBE_VARIABLES.items())
 
@@ -206,7 +205,7 @@ def records(runner: _gather.Runner, around: Surroundings, ports: Iterable[int]) 
     wanted = set(ports)
     pods = f"/api/v1/namespaces/{around.home}/pods"
     listed = runner.api.call(
-        Request(pods, f"list pods in {around.home}", query={"labelSelector": _SELECTORS["ztunnel"]})
+        Request(pods, f"list pods in {around.home}", query={"labelSelector": _PODS})
     )
     if not listed.ok:
         return Missing(f"not able to list pods in {around.home} (status {listed.status}: {listed.message})")

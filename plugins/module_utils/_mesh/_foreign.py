@@ -37,7 +37,7 @@ def problems(seen: Mapping[str, Any], namespaces: Mapping[str, str]) -> list[str
             "bulkhead_components.istio to external, or remove it."
         )
     for release in seen["releases"]:
-        if release["status"] in _BUSY:
+        if release["status"] in _BUSY and release["namespace"] in namespaces.values():
             found.append(
                 f"The Helm release {release['namespace']}/{release['name']} is {release['status']}: an earlier run was "
                 f"interrupted; end it with 'helm -n {release['namespace']} rollback {release['name']}', or 'uninstall' "

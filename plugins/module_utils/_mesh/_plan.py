@@ -95,8 +95,8 @@ def removal(given: Mapping[str, Any], seen: Mapping[str, Any], unenrolled: list[
             for one in seen["gateways"]
         ]
         problems += [
-            f"Namespace {name} is in the mesh by its label istio.io/dataplane-mode=ambient and is not in the list of "
-            f"namespaces: its pods would lose their network with ztunnel; remove the label with "
+            f"Namespace {name} is in the mesh by its label istio.io/dataplane-mode=ambient and is not listed with mesh: "
+            f"ambient: its pods would lose their network with ztunnel; remove the label with "
             f"'kubectl label namespace {name} istio.io/dataplane-mode-'."
             for name in seen["enrolled_namespaces"]
             if name not in unenrolled

@@ -105,6 +105,8 @@ class Real:
                 for collection, one in fill(case.get("objects", {}), {"name": name}).items():
                     prefix, dummy, kind = collection.rpartition("/")
                     self.ask("POST", f"/{prefix}/namespaces/{name}/{kind}", one)
+                    # A namespace takes its time to go, and the next case must not see what is in it.
+                    made.append(f"/{prefix}/namespaces/{name}/{kind}/{one['metadata']['name']}")
             kubeconfig = copy.deepcopy(self.content)
             if case["user"] == "service-account":
                 accounts = "/api/v1/namespaces/default/serviceaccounts"

@@ -38,12 +38,14 @@ def workload(labels: dict[str, str], image: str, release: str, status: Any, **mo
     return {"metadata": {"labels": labels, "annotations": annotations, "generation": 1}, "spec": spec, "status": status}
 
 
-def istiod(status: Any = GOOD_DEPLOYMENT) -> tuple[str, dict[str, Any]]:
+def istiod(status: Any = None) -> tuple[str, dict[str, Any]]:
+    status = GOOD_DEPLOYMENT if status is None else status
     labels = {"app": "istiod", "istio.io/rev": "default"}
     return f"{APPS}/deployments/istiod", workload(labels, "hub/pilot:1.31.1-distroless", "istiod", status)
 
 
-def ztunnel(status: Any = GOOD_DAEMONSET) -> tuple[str, dict[str, Any]]:
+def ztunnel(status: Any = None) -> tuple[str, dict[str, Any]]:
+    status = GOOD_DAEMONSET if status is None else status
     labels = {"app.kubernetes.io/name": "ztunnel", "app.kubernetes.io/version": "1.31.1"}
     return f"{APPS}/daemonsets/ztunnel", workload(labels, "hub/ztunnel@sha256:00", "ztunnel", status)
 

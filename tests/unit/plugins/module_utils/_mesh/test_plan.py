@@ -283,6 +283,8 @@ def test_an_interrupted_release(status: str) -> None:
         f"The Helm release istio-system/istiod is {status}: an earlier run was interrupted; end it with 'helm -n "
         "istio-system rollback istiod', or 'uninstall' where it is the first revision."
     )
+    releases[0]["namespace"] = "mesh"
+    assert _plan.plan({}, cluster(), seen(releases=releases))["problems"] == []
 
 
 CILIUM = {"cni-exclusive": "false", "kube-proxy-replacement": "false"}
@@ -411,8 +413,8 @@ def test_removal_that_would_hurt() -> None:
     plan = _plan.removal({}, installed(enrolled_namespaces=["core", "other"], gateways=gateways), ["core"])
     assert plan["problems"] == [
         "Gateway gateway-arr/arr has the class istio, which ends with Istio: delete it first.",
-        "Namespace other is in the mesh by its label istio.io/dataplane-mode=ambient and is not in the list of "
-        "namespaces: its pods would lose their network with ztunnel; remove the label with 'kubectl label namespace other "
+        "Namespace other is in the mesh by its label istio.io/dataplane-mode=ambient and is not listed with mesh: "
+        "ambient: its pods would lose their network with ztunnel; remove the label with 'kubectl label namespace other "
         "istio.io/dataplane-mode-'.",
     ]
     # With nothing of ours there, nothing of it is hurt by us.
