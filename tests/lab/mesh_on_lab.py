@@ -57,15 +57,13 @@ def install() -> bool:
 
 
 def uninstall() -> None:
-    """Remove all of it, in reverse, with what charts leave: definitions, root certificates, gateway classes."""
-    for name, _ in reversed(RELEASES):
-        program("helm", "uninstall", name, "-n", SYSTEM, "--ignore-not-found", "--wait", "--timeout", f"{WAIT}s")
+    """Remove all of it, with what charts leave: definitions, root certificates, gateway classes."""
+    program("helm", "uninstall", *(name for name, _ in reversed(RELEASES)), "-n", SYSTEM, "--ignore-not-found")
     kubectl("delete", "gatewayclass", "--all", check=False)
-    kubectl("delete", "namespace", SYSTEM, "--ignore-not-found", "--timeout=60s")
     kubectl("delete", "configmap", "-A", "-l", "istio.io/config=true", "--ignore-not-found")
+    kubectl("delete", "namespace", SYSTEM, "--ignore-not-found", "--timeout=80s")  # istio-cni takes its plugin along
     kubectl("delete", "-f", str(Path(lab("charts").strip()) / charts.GATEWAY_API), "--ignore-not-found")
-    names = kubectl("get", "crd", "-o", "name").split()
-    definitions = [name for name in names if name.endswith(".istio.io")]
+    definitions = [name for name in kubectl("get", "crd", "-o", "name").split() if name.endswith(".istio.io")]
     if definitions:
         kubectl("delete", *definitions)
 
