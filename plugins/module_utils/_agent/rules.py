@@ -28,6 +28,9 @@ DNS_PORT = 53
 # Never behind a VPN; the cluster's own networks are added to them.
 LOCAL_NETWORKS = ("127.0.0.0/8", "169.254.0.0/16")
 
+# What Istio's ztunnel marks its own packets with, and the bits of the mark it looks at (1.31): such packets are not captured.
+_ZTUNNEL_MARK, _OTHER_BITS = 0x539, 0xFFFFF000
+
 # Modes of the netdev companion, best first.
 FRAMES_ROUTED = "routed"  # only packets that passed the inet table and carry a route: exact
 FRAMES_MARKED = "marked"  # only packets with the mark; a sender with NET_RAW that knows the bit can set it
@@ -121,6 +124,15 @@ def guard_table(config: Client) -> Table:
         Rule(f"counter name {DROPPED}", "rest"),
     )
     nat = (Rule(f'oifname "{overlay}" ip saddr != {config.network} masquerade', "foreign source"),)
+    # A mesh redirects TCP to loopback, which a socket that is bound to the overlay cannot reach: download clients bind
+    # so. What goes to the VPN is none of the mesh's, which keeps its addresses out of the mesh's log as well.
+    past_mesh = (
+        Rule(
+            f'oifname "{overlay}" meta l4proto tcp ip daddr != @inside '
+            f"meta mark set meta mark and {_OTHER_BITS:#x} or {_ZTUNNEL_MARK:#x}",
+            "past the mesh",
+        ),
+    )
     inside = sorted({*LOCAL_NETWORKS, *map(str, config.cluster_networks)})
     direct = sorted({f"{item.protocol} . {item.address} . {item.port}" for item in config.direct})
     return Table(
@@ -131,6 +143,7 @@ def guard_table(config: Client) -> Table:
             carrier_chain,
             Chain("ingress", ingress, "filter hook prerouting priority -160", "accept"),
             _REPLY_MARK,
+            Chain("past_mesh", past_mesh, "filter hook output priority -144", "accept"),  # before nat (-100)
             Chain("nat", nat, "nat hook postrouting priority srcnat", "accept"),
             Chain("egress", egress, "filter hook postrouting priority 200", "drop"),
             _FORWARD_NOTHING,

@@ -9,14 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Callable
 
 from ansible_collections.bulkhead.mesh.plugins.module_utils._cluster._addons import owner
 from ansible_collections.bulkhead.mesh.plugins.module_utils._kube import _client, _workload
 from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._config import Target
+from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._errors import KubeError
 from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._types import METADATA_ONLY, Answer, Request
+from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._wait import wait_until
 from ansible_collections.bulkhead.mesh.plugins.module_utils._mesh import _charts, _leftovers
 
+Wait = Callable[..., "tuple[bool, object]"]
+PATIENCE = 120.0  # seconds until a deleted namespace is gone
 _MANAGER = {"fieldManager": _workload.MANAGER}
 _DRY = {"dryRun": "All"}
 _CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
@@ -35,6 +39,7 @@ class Surroundings:
     check_mode: bool
     actions: list[str] = field(default_factory=list)
     kept: str = ""
+    wait: Wait = wait_until
 
     @property
     def _path(self) -> str:
@@ -43,6 +48,9 @@ class Surroundings:
     def present(self) -> None:
         """Make the namespace, or let the agents' pods into one that has no Pod Security level."""
         live = self._live()
+        if live is not None and "deletionTimestamp" in live["metadata"]:
+            self._gone()
+            live = None
         patch = _leftovers.namespace_patch(live)
         if patch is None:
             return
@@ -112,10 +120,14 @@ class Surroundings:
         )
 
     def _namespace(self, live: _Object) -> None:
+        if "deletionTimestamp" in live["metadata"]:
+            self._gone()
+            return
         made = (live["metadata"].get("annotations") or {}).get(_leftovers.CREATED) == _leftovers.ROLE
         strangers = self._strangers() if made else []
         if made and not strangers:
             self._delete("Namespace", live, self._path)
+            self._gone()
             return
         if made:
             self.kept = f"Namespace {self.namespace} stays, because it holds {', '.join(strangers[:5])}"
@@ -123,6 +135,19 @@ class Surroundings:
         if patch:
             self._patch(patch)
             self.actions.append(f"take our marks off Namespace {self.namespace}")
+
+    def _gone(self) -> None:
+        """Wait for the end of the namespace: one that is on its way out takes nothing new."""
+        if self.check_mode:
+            return
+        done, dummy = self.wait(lambda: (self._live() is None, None), timeout=PATIENCE, sleep=0.5)
+        if not done:
+            raise KubeError(
+                f"Namespace {self.namespace} is still being deleted after {PATIENCE:g} s: see what holds it with "
+                f"'kubectl get namespace {self.namespace} -o yaml'.",
+                reason="NotGone",
+                object_=f"Namespace {self.namespace}",
+            )
 
     def _live(self) -> _Object | None:
         return self._one(Request(self._path, f"get namespaces {self.namespace}"))

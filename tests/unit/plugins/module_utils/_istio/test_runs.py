@@ -313,6 +313,29 @@ class TestSurroundings:
         assert HOME in server.objects and f"{HOME}/secrets/cacerts" in server.objects
         assert not server.objects[HOME]["metadata"]["annotations"]
 
+    def test_a_namespace_on_its_way_out(self, api: Any) -> None:
+        leaving = {"metadata": {"deletionTimestamp": "now", "annotations": {"bulkhead.mesh/created-by": "istio"}}}
+        server = api((HOME, leaving))
+
+        def at_last(look: Any, **limits: Any) -> tuple[bool, object]:
+            assert look()[0] is False
+            del server.objects[HOME]
+            return look()
+
+        run = Surroundings(server, server.target, "istio-system", False, wait=at_last)
+        run.absent(crds=False)
+        assert run.actions == [] and server.writes == [] and HOME not in server.objects
+        server.put(HOME, leaving)
+        again = Surroundings(server, server.target, "istio-system", False, wait=at_last)
+        again.present()
+        assert again.actions == ["create Namespace istio-system"]
+
+    def test_a_namespace_that_does_not_go(self, api: Any) -> None:
+        server = api((HOME, {"metadata": {"deletionTimestamp": "now"}}))
+        run = Surroundings(server, server.target, "istio-system", False, wait=lambda look, **limits: look())
+        with pytest.raises(KubeError, match="Namespace istio-system is still being deleted after 120 s"):
+            run.absent(crds=False)
+
 
 class TestEnrolment:
     def pod(self, server: Any, namespace: str, name: str, captured: str | None) -> None:
