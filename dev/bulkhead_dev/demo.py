@@ -25,12 +25,15 @@ def steps(ctx: Context) -> list[Step]:
     """In the order a user would do it."""
     checkout, lab = ctx.places.checkout, ctx.lab_env()
     collections = f"{checkout / '.workspace'}:{ctx.kubernetes_core}"
-    ansible = {**ctx.tool_env(), "ANSIBLE_COLLECTIONS_PATH": collections}
+    tools = ctx.tool_env()
+    ansible = {**tools, "PATH": ctx.lab.path(tools["PATH"]), "ANSIBLE_COLLECTIONS_PATH": collections}
     playbook = [ctx.program("ansible-playbook"), "-i", str(checkout / "inventories" / "lab")]
     return [
         Step("lab up", ctx.lab.argv("up"), lab),
         Step("a user's workload", ctx.lab.argv("demo", "prepare"), lab),
         Step("ansible-playbook site.yml", [*playbook, "site.yml"], ansible),
+        Step("the gateways, from the home network", ctx.lab.argv("demo", "gateways"), lab),
+        Step("calls inside the mesh", ctx.lab.argv("demo", "mesh"), lab),
         Step("the picture", ctx.lab.argv("demo", "picture"), lab),
         Step("attempts to get past it", ctx.lab.argv("demo", "leaks"), lab),
         Step("ansible-playbook playbooks/verify.yml", [*playbook, "playbooks/verify.yml"], ansible),

@@ -227,6 +227,12 @@ def faults(ctx: Context) -> None:
     _pytest(ctx, "tests/faults", env=_playbook_env(ctx))
 
 
+def runs(ctx: Context) -> None:
+    """Whole runs of the playbooks: what they write, leave behind and let slip; needs a lab with nothing on it."""
+    ctx.need_lab()
+    _pytest(ctx, "tests/runs", env=_playbook_env(ctx))
+
+
 def mutations(ctx: Context) -> None:
     """What verify must notice, broken on purpose: every protection, and the tool itself."""
     ctx.need_lab()
@@ -279,6 +285,7 @@ SUITES = (
     Suite("installed", "Installed playbook in check mode", installed),
     Suite("lab-tests", "The lab's own suites", lab_tests, timeout=3600.0),
     Suite("faults", "Faults on the VPN path", faults, timeout=3600.0),
+    Suite("runs", "Whole runs: writes, leftovers, secrets", runs, timeout=3600.0),
     Suite("mutations", "What verify must notice, broken on purpose", mutations, timeout=3600.0),
     Suite("benchmarks", "Benchmarks: ratios side by side", benchmarks, live=True),
     Suite("lifecycle", "The lab's life, and the machine as it was before", lifecycle, timeout=3600.0),
