@@ -59,6 +59,10 @@ class Lab:
         said = run(self.argv("programs"), what="Asking the lab for its programs", env=self.environment({}))
         return f"{base}{os.pathsep}{said.strip()}"
 
+    def charts(self) -> str:
+        """The folder of charts that the lab's build made; it is there once the lab was up."""
+        return run(self.argv("charts"), what="Asking the lab for its charts", env=self.environment({})).strip()
+
     def environment(self, more: dict[str, str]) -> dict[str, str]:
         """Environment variables for the lab's command line."""
         return {**os.environ, "BULKHEAD_CACHE": str(self._cache), **more}

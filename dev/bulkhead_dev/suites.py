@@ -181,7 +181,10 @@ def integration(ctx: Context) -> None:
     # ansible-test passes almost no environment on; this file is its one way in.
     settings = ctx.collection / "tests" / "integration" / "integration_config.yml"
     settings.parent.mkdir(parents=True, exist_ok=True)
-    settings.write_text(json.dumps({"kubeconfig": ctx.lab.kubeconfig()}) + "\n", encoding="utf-8")
+    told = {"kubeconfig": ctx.lab.kubeconfig()}
+    if ctx.everything:  # the mesh suite installs and removes Istio too
+        told["lab_charts"] = ctx.lab.charts()
+    settings.write_text(json.dumps(told) + "\n", encoding="utf-8")
     words = ["integration", "--color", "no", "--python", ctx.python_version]
     ctx.run([ctx.program("ansible-test"), *words], cwd=ctx.collection, env=_cluster_env(ctx))
 
@@ -195,7 +198,11 @@ def molecule(ctx: Context) -> None:
     shutil.rmtree(home, ignore_errors=True)
     home.mkdir()
     base = ["--base-config", str(ctx.collection / "molecule" / "base.yml")]
-    ctx.run([ctx.program("molecule"), *base, "test", "--all", "--exclude", "kind"], cwd=ctx.collection, env={**env, "HOME": str(home)})
+    ctx.run(
+        [ctx.program("molecule"), *base, "test", "--all", "--exclude", "kind"],
+        cwd=ctx.collection,
+        env={**env, "HOME": str(home)},
+    )
 
 
 def installed(ctx: Context) -> None:
@@ -231,6 +238,12 @@ def runs(ctx: Context) -> None:
     """Whole runs of the playbooks: what they write, leave behind and let slip; needs a lab with nothing on it."""
     ctx.need_lab()
     _pytest(ctx, "tests/runs", env=_playbook_env(ctx))
+
+
+def mesh(ctx: Context) -> None:
+    """The demo's inventory from an empty cluster and back: mesh, gateways and VPN beside each other."""
+    ctx.need_lab()
+    _pytest(ctx, "tests/mesh", env=_playbook_env(ctx))
 
 
 def mutations(ctx: Context) -> None:
@@ -286,6 +299,7 @@ SUITES = (
     Suite("lab-tests", "The lab's own suites", lab_tests, timeout=3600.0),
     Suite("faults", "Faults on the VPN path", faults, timeout=3600.0),
     Suite("runs", "Whole runs: writes, leftovers, secrets", runs, timeout=3600.0),
+    Suite("mesh", "Mesh, gateways and VPN beside each other", mesh, timeout=3600.0),
     Suite("mutations", "What verify must notice, broken on purpose", mutations, timeout=3600.0),
     Suite("benchmarks", "Benchmarks: ratios side by side", benchmarks, live=True),
     Suite("lifecycle", "The lab's life, and the machine as it was before", lifecycle, timeout=3600.0),

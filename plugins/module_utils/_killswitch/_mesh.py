@@ -204,9 +204,7 @@ def records(runner: _gather.Runner, around: Surroundings, ports: Iterable[int]) 
         return Missing("there is no ztunnel")
     wanted = set(ports)
     pods = f"/api/v1/namespaces/{around.home}/pods"
-    listed = runner.api.call(
-        Request(pods, f"list pods in {around.home}", query={"labelSelector": _PODS})
-    )
+    listed = runner.api.call(Request(pods, f"list pods in {around.home}", query={"labelSelector": _PODS}))
     if not listed.ok:
         return Missing(f"not able to list pods in {around.home} (status {listed.status}: {listed.message})")
     deadline = runner.clock() + LOG_WAIT

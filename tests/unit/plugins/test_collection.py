@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +32,18 @@ def test_components_are_the_same_everywhere() -> None:
     components = spec["preflight_components"]["options"]
     assert sorted(components) == sorted(_preflight.COMPONENTS)
     assert all(option["choices"] == list(_preflight.STATES) for option in components.values())
-    example = read("inventories", "example", "group_vars", "all", "bulkhead.yml")["bulkhead_components"]
-    assert sorted(example) == sorted(_preflight.COMPONENTS)
+    example = (ROOT / "inventories" / "example" / "group_vars" / "all" / "bulkhead.yml").read_text(encoding="utf-8")
+    assert sorted(re.findall(r"(?m)^#  (\w+): (?:managed|external|absent)", example)) == sorted(_preflight.COMPONENTS)
+
+
+def test_defaults_of_the_site_are_those_of_the_roles() -> None:
+    site = (ROOT / "playbooks" / "site.yml").read_text(encoding="utf-8")
+    written = re.findall(r"(?m)^ +((?:gateway_api|metallb)_\w+): .*default\('([^']*)'\)", site)
+    assert len(written) > 5
+    for name, value in written:
+        role = "gateway_api" if name.startswith("gateway_api") else "metallb"
+        if name != "gateway_api_istio_version":
+            assert str(read("roles", role, "defaults", "main.yml")[name]) == value, name
 
 
 def test_defaults_are_those_of_the_argument_specs() -> None:

@@ -93,7 +93,7 @@ TABLE = [
     ("mesh-out", "fail", lambda: logged(Record(40001, "downloads/default", "core/somebody"))),
     ("mesh-out", "fail", lambda: logged(Record(40001, *e.IN))),
     ("mesh-out", "fail", lambda: logged(Record(40001, *e.OUT), Record(40001, "", ""))),
-    ("mesh-out", "unknown", lambda: logged()),
+    ("mesh-out", "unknown", logged),
     ("mesh-out", "unknown", lambda: logged(Record(40009, *e.OUT))),
     ("mesh-out", "unknown", lambda: view(records=Missing("403"))),
     ("mesh-out", "unknown", lambda: view(ports={"mesh-out": ()})),
