@@ -143,7 +143,7 @@ def files() -> dict[str, str]:
         f"{ETC}/kubelet.yaml": kubelet(),
         f"{ETC}/kube-proxy.yaml": kube_proxy(),
         f"{ETC}/audit.yaml": audit_policy(),
-        f"{ETC}/resolv.conf": f"nameserver {plan.TARGET4}\n",
+        f"{ETC}/resolv.conf": f"nameserver {plan.RESOLVER4}\n",
         "/etc/cni/net.d/10-lab.conflist": cni(),
     }
 

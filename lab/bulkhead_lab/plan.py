@@ -70,6 +70,8 @@ API_LOOPBACK_PORT = int(os.environ.get("BULKHEAD_LAB_PORT") or DEFAULT_LOOPBACK_
 # --- the internet target ----------------------------------------------------
 TARGET4, TARGET6 = "203.0.113.10", "2001:db8:113::10"
 PEER4, PEER6 = "203.0.113.20", "2001:db8:113::20"  # the seeding BitTorrent peer
+# Whom the cluster asks for names it does not know: apart from the target, so that its questions are no leak of anybody.
+RESOLVER4 = "203.0.113.53"
 TARGET_ROUTER4, TARGET_ROUTER6 = "203.0.113.1", "2001:db8:113::1"
 HTTP_PORT = 80
 ECHO_PORT = 7777  # TCP and UDP

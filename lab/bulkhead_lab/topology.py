@@ -55,7 +55,7 @@ def hosts() -> tuple[Host, ...]:
         plan.TARGET_ROUTER6,
         24,
         64,
-        (plan.TARGET4, plan.PEER4),
+        (plan.TARGET4, plan.PEER4, plan.RESOLVER4),
         (plan.TARGET6, plan.PEER6),
     )
     servers = (

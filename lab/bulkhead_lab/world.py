@@ -76,6 +76,7 @@ def services(state: Path) -> list[Service]:
     target = (
         f"{INSIDE_BIN}/target",
         f"-listen={plan.TARGET4}",
+        f"-listen={plan.RESOLVER4}",
         f"-listen={plan.TARGET6}",
         f"-zone={plan.ZONE}",
         f"-log={target_log(state)}",

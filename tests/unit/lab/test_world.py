@@ -207,5 +207,9 @@ def test_services(tmp_path: Path) -> None:
     }
     assert {services[name].netns for name in ("target", "tracker", "seeder", "iperf3")} == {"target"}
     argv = services["target"].argv
-    assert [word for word in argv if word.startswith("-listen")] == ["-listen=203.0.113.10", "-listen=2001:db8:113::10"]
+    assert [word for word in argv if word.startswith("-listen")] == [
+        "-listen=203.0.113.10",
+        "-listen=203.0.113.53",
+        "-listen=2001:db8:113::10",
+    ]
     assert f"-log={tmp_path}/log/target-requests.jsonl" in argv
