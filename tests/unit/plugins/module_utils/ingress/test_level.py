@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import pytest
 
-from ansible_collections.bulkhead.mesh.plugins.filter.gateway_api_plan import gateway_api_plan
 from ansible_collections.bulkhead.mesh.plugins.module_utils._ingress import _level
 
 HTTP, TCP = "httproutes.gateway.networking.k8s.io", "tcproutes.gateway.networking.k8s.io"
@@ -173,35 +172,3 @@ def test_the_users_word_lifts_downgrade_and_channel_only():
 )
 def test_when_the_policy_is_in_the_way(seen, version, channel, expected):
     assert _level.must_lift(seen, version, channel) is expected
-
-
-FACTS = {"server": SERVER, "gateway_api": there()}
-
-
-@pytest.mark.parametrize(
-    ("asked", "sentence"),
-    [
-        ({"text": "a: [", "version": "1.6.1"}, "the file is no YAML: give the Gateway API's installation file."),
-        (
-            {"text": "- a", "version": "1.6.1"},
-            "the file holds something else than objects: give the Gateway API's installation file.",
-        ),
-        ({"text": "", "version": "new"}, "'new' is no version: write it like 1.6.1."),
-        (
-            {"text": "", "version": "1.6.1", "channel": "beta"},
-            "bulkhead_gateway_api.channel is 'beta': use standard or experimental.",
-        ),
-    ],
-)
-def test_the_filter_tells_what_it_cannot_read(asked, sentence):
-    made = gateway_api_plan(FACTS, **asked)
-    assert [one["msg"] for one in made["problems"]] == [sentence]
-    assert (made["objects"], made["lift"]) == ([], False)
-
-
-def test_the_filter_takes_the_higher_of_two_needs():
-    seen = {"server": SERVER, "gateway_api": there((HTTP, "v1.5.0", "standard", False, ""))}
-    assert gateway_api_plan(seen, needed="1.5")["problems"] == []
-    assert [one["rule"] for one in gateway_api_plan(seen, needed="1.2", istio_version="1.31.1")["problems"]] == [
-        "gateway-api-old"
-    ]
