@@ -20,7 +20,7 @@ import http.server, os, socket
 print(os.getpid())
 class Server(http.server.HTTPServer):
     address_family = socket.AF_INET6
-Server(("::", 18080), http.server.BaseHTTPRequestHandler).serve_forever()
+Server(("::", 18091), http.server.BaseHTTPRequestHandler).serve_forever()
 """
 
 
@@ -118,14 +118,14 @@ def announced() -> Iterator[None]:
 def test_the_lan_reaches_what_the_node_announces(address: str, host: str) -> None:
     """Without a router between: the neighbour entry is the node's, so ARP or neighbour discovery found it."""
     retry = ("--retry", "20", "--retry-connrefused", "--retry-delay", "1", "--max-time", "25")
-    code = lan("curl", "-s", "-g", *retry, "-o", "/dev/null", "-w", "%{http_code}", f"http://{host}:18080/")
+    code = lan("curl", "-s", "-g", *retry, "-o", "/dev/null", "-w", "%{http_code}", f"http://{host}:18091/")
     assert code == "501"  # of a server without a GET: it was ours that answered
     entries = json.loads(lan("ip", "-json", "neighbour", "show", address))
     assert [entry.get("lladdr") for entry in entries] == [topology.NODE_MAC]
 
 
 def test_nobody_answers_for_an_address_that_is_not_announced() -> None:
-    assert lan("curl", "-s", "-m", "4", f"http://{ANNOUNCED4}:18080/", "-w", "%{http_code}", check=False) == "000"
+    assert lan("curl", "-s", "-m", "4", f"http://{ANNOUNCED4}:18091/", "-w", "%{http_code}", check=False) == "000"
 
 
 def test_the_lan_reaches_the_internet_through_the_router() -> None:
