@@ -7,10 +7,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import re
 import shutil
+import socket
+import struct
 import subprocess
 from typing import Any
 
@@ -148,23 +151,50 @@ def redirected_by_iptables(program: Any) -> Any:
     return {int(port) for port in re.findall(r"-j REDIRECT .*--to-ports (\d+)", done.stdout)}
 
 
+def legacy_redirects(six: Any) -> Any:
+    """Ports that rules in the old nat table redirect to.
+
+    Its own program wants NET_RAW, which we do not have; the kernel answers any socket of who has NET_ADMIN (structs of
+    ip_tables.h and ip6_tables.h).
+    """
+    libc, level = ctypes.CDLL(None, use_errno=True), socket.IPPROTO_IPV6 if six else socket.IPPROTO_IP
+    offsets, ports_at = (140, 36) if six else (88, 16)  # of target_offset in an entry, of the port in REDIRECT's data
+
+    def ask(option: Any, size: Any, head: Any) -> Any:
+        answer, length = ctypes.create_string_buffer(head, size), ctypes.c_uint(size)
+        if libc.getsockopt(opened.fileno(), level, option, answer, ctypes.byref(length)):
+            raise OSError(ctypes.get_errno(), "the old nat table")
+        return answer.raw
+
+    with socket.socket(socket.AF_INET6 if six else socket.AF_INET, socket.SOCK_DGRAM) as opened:
+        (size,) = struct.unpack_from("I", ask(64, 84, b"nat"), 80)  # IPT_SO_GET_INFO
+        entries = ask(65, 40 + size, struct.pack("32sI", b"nat", size))[40:]  # IPT_SO_GET_ENTRIES
+    found, here = set(), 0
+    while here < len(entries):
+        target, following = struct.unpack_from("HH", entries, here + offsets)
+        name = entries[here + target + 2 : here + target + 31].split(b"\0")[0]
+        if name == b"REDIRECT":
+            found.add(struct.unpack_from("!H", entries, here + target + 32 + ports_at)[0])
+        here += following
+    return found
+
+
 def mesh() -> Any:
     """Where rules in this network namespace redirect traffic to; a mesh writes them with nft or with iptables."""
     ports, opaque = redirected_by_nft()
     backend = "nft" if ports else ""
-    found = False
-    for program in ("iptables-nft-save", "ip6tables-nft-save", "iptables-legacy-save", "ip6tables-legacy-save"):
-        legacy = "legacy" in program
-        # Asking for a legacy table would make one where there is none.
-        tables = "/proc/net/ip6_tables_names" if program.startswith("ip6") else "/proc/net/ip_tables_names"
-        if not shutil.which(program) or (legacy and "nat" not in (read(tables) if os.path.exists(tables) else "")):
-            continue
-        more = redirected_by_iptables(program)
-        backend = "iptables" if more else backend
-        ports |= more
-        found = found or not legacy
-    if opaque and not found:
+    readable = False
+    for program in ("iptables-nft-save", "ip6tables-nft-save"):
+        if shutil.which(program):
+            more = redirected_by_iptables(program)
+            backend, ports, readable = "iptables" if more else backend, ports | more, True
+    if opaque and not readable:
         raise OSError("there are rules of iptables, and no iptables-nft-save to read them with")
+    for six, tables in ((False, "/proc/net/ip_tables_names"), (True, "/proc/net/ip6_tables_names")):
+        # Asking for a table would make one where there is none.
+        if os.path.exists(tables) and "nat" in read(tables).split():
+            more = legacy_redirects(six)
+            backend, ports = "iptables-legacy" if more else backend, ports | more
     return {"redirects": sorted(ports), "backend": backend}
 
 
