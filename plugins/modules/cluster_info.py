@@ -442,15 +442,14 @@ failure:
       sample: connection refused
 """
 
-import traceback
 from typing import Any, Callable
 
-from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.bulkhead.mesh.plugins.module_utils import _argspec
+from ansible_collections.bulkhead.mesh.plugins.module_utils import _argspec, _module
 from ansible_collections.bulkhead.mesh.plugins.module_utils._cluster import _facts, _networks, _pod, _requests, _version
 from ansible_collections.bulkhead.mesh.plugins.module_utils._cluster._finding import Snapshot, is_known
-from ansible_collections.bulkhead.mesh.plugins.module_utils._kube import _client, _config, _disposable
+from ansible_collections.bulkhead.mesh.plugins.module_utils._kube import _client, _disposable
 from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._errors import KubeError
 from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._types import Answer, Request
 
@@ -526,11 +525,7 @@ def gather(client: _client.Caller, server: str, wanted: list[dict[str, Any]], po
 def main() -> None:
     """Read and return."""
     module = AnsibleModule(argument_spec=spec(), supports_check_mode=True)
-    module.no_log_values.update(_config.secrets_of(module.params["kubeconfig"]))
-    try:
-        import kubernetes  # noqa: F401  asked only whether it is there
-    except ImportError:
-        module.fail_json(msg=missing_required_lib("kubernetes"), exception=traceback.format_exc())
+    _module.prepare(module)
     try:
         client = _client.Client(module.params)
         cluster = gather(

@@ -160,13 +160,12 @@ failure:
   type: dict
 """
 
-import traceback
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.bulkhead.mesh.plugins.module_utils import _argspec, _ingress_wait
-from ansible_collections.bulkhead.mesh.plugins.module_utils._kube import _client, _config
+from ansible_collections.bulkhead.mesh.plugins.module_utils import _argspec, _ingress_wait, _module
+from ansible_collections.bulkhead.mesh.plugins.module_utils._kube import _client
 from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._errors import KubeError
 
 
@@ -202,11 +201,7 @@ def spec() -> dict[str, Any]:
 def main() -> None:
     """Look, judge and return."""
     module = AnsibleModule(argument_spec=spec(), supports_check_mode=True)
-    module.no_log_values.update(_config.secrets_of(module.params["kubeconfig"]))
-    try:
-        import kubernetes  # noqa: F401  asked only whether it is there
-    except ImportError:
-        module.fail_json(msg=missing_required_lib("kubernetes"), exception=traceback.format_exc())
+    _module.prepare(module)
     timeout = module.params["wait_timeout"]
     try:
         client = _client.Client(module.params)

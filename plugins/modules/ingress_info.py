@@ -140,13 +140,12 @@ failure:
   type: dict
 """
 
-import traceback
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.bulkhead.mesh.plugins.module_utils import _argspec, _ingress_look
-from ansible_collections.bulkhead.mesh.plugins.module_utils._kube import _client, _config
+from ansible_collections.bulkhead.mesh.plugins.module_utils import _argspec, _ingress_look, _module
+from ansible_collections.bulkhead.mesh.plugins.module_utils._kube import _client
 from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._errors import KubeError
 
 
@@ -168,11 +167,7 @@ def spec() -> dict[str, Any]:
 def main() -> None:
     """Read and return."""
     module = AnsibleModule(argument_spec=spec(), supports_check_mode=True)
-    module.no_log_values.update(_config.secrets_of(module.params["kubeconfig"]))
-    try:
-        import kubernetes  # noqa: F401  asked only whether it is there
-    except ImportError:
-        module.fail_json(msg=missing_required_lib("kubernetes"), exception=traceback.format_exc())
+    _module.prepare(module)
     try:
         client = _client.Client(module.params)
         found = _ingress_look.look(

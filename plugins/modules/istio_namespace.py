@@ -84,14 +84,13 @@ failure:
   type: dict
 """
 
-import traceback
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.bulkhead.mesh.plugins.module_utils import _argspec
+from ansible_collections.bulkhead.mesh.plugins.module_utils import _argspec, _module
 from ansible_collections.bulkhead.mesh.plugins.module_utils._istio._surroundings import Surroundings
-from ansible_collections.bulkhead.mesh.plugins.module_utils._kube import _client, _config
+from ansible_collections.bulkhead.mesh.plugins.module_utils._kube import _client
 from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._errors import KubeError
 
 
@@ -111,11 +110,7 @@ def main() -> None:
     """Make or clean up, and return."""
     module = AnsibleModule(argument_spec=spec(), supports_check_mode=True)
     params = module.params
-    module.no_log_values.update(_config.secrets_of(params["kubeconfig"]))
-    try:
-        import kubernetes  # noqa: F401  asked only whether it is there
-    except ImportError:
-        module.fail_json(msg=missing_required_lib("kubernetes"), exception=traceback.format_exc())
+    _module.prepare(module)
     actions: list[str] = []
     try:
         client = _client.Client(params)

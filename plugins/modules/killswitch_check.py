@@ -438,12 +438,11 @@ failure:
 
 import ipaddress
 import socket
-import traceback
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.bulkhead.mesh.plugins.module_utils import _argspec
+from ansible_collections.bulkhead.mesh.plugins.module_utils import _argspec, _module
 
 # _remote is sent as text; Ansible packs what it finds imported.
 # pylint: disable-next=unused-import
@@ -456,7 +455,7 @@ from ansible_collections.bulkhead.mesh.plugins.module_utils._checks import (
 )
 from ansible_collections.bulkhead.mesh.plugins.module_utils._egress import _agent_source, _parse
 from ansible_collections.bulkhead.mesh.plugins.module_utils._killswitch import _run, _wanted
-from ansible_collections.bulkhead.mesh.plugins.module_utils._kube import _client, _config, _exec
+from ansible_collections.bulkhead.mesh.plugins.module_utils._kube import _client, _exec
 from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._errors import KubeError
 
 NOTHING: dict[str, Any] = {"changed": False, "verdict": "unknown", "acceptable": False, "clients": [], "checks": []}
@@ -575,13 +574,8 @@ def execute(module: AnsibleModule) -> dict[str, Any]:
 def main() -> None:
     """Wiring."""
     module = AnsibleModule(argument_spec=spec(), supports_check_mode=True)
-    module.no_log_values.update(_config.secrets_of(module.params["kubeconfig"]))
-    for package in ("kubernetes", "websocket"):
-        try:
-            __import__(package)
-        except ImportError:
-            name = "websocket-client" if package == "websocket" else package
-            module.fail_json(msg=missing_required_lib(name), exception=traceback.format_exc(), **NOTHING)
+    _module.prepare(module, **NOTHING)
+    _module.require(module, "websocket", "websocket-client", **NOTHING)
     try:
         result = execute(module)
     except Refused as exc:

@@ -136,14 +136,13 @@ failure:
   type: dict
 """
 
-import traceback
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.bulkhead.mesh.plugins.module_utils import _argspec
+from ansible_collections.bulkhead.mesh.plugins.module_utils import _argspec, _module
 from ansible_collections.bulkhead.mesh.plugins.module_utils._istio._enrol import Enrolment
-from ansible_collections.bulkhead.mesh.plugins.module_utils._kube import _client, _config
+from ansible_collections.bulkhead.mesh.plugins.module_utils._kube import _client
 from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._errors import KubeError
 from ansible_collections.bulkhead.mesh.plugins.module_utils._mesh import _enrolment
 
@@ -170,7 +169,7 @@ def main() -> None:
     """Judge the input, change labels where asked, wait and return."""
     module = AnsibleModule(argument_spec=spec(), supports_check_mode=True)
     params = module.params
-    module.no_log_values.update(_config.secrets_of(params["kubeconfig"]))
+    _module.prepare(module)
     wanted = [_enrolment.Wanted(one["name"], one["mesh"]) for one in params["namespaces"]]
     absent = params["state"] == "absent"
     closed = () if absent else _enrolment.forbidden(params["istio_namespace"], params["forbidden"])
@@ -178,10 +177,6 @@ def main() -> None:
     if problems:
         failure = {"code": None, "reason": "BadInput", "object": None, "details": None}
         module.fail_json(msg=" ".join(problems), failure=failure, changed=False)
-    try:
-        import kubernetes  # noqa: F401  asked only whether it is there
-    except ImportError:
-        module.fail_json(msg=missing_required_lib("kubernetes"), exception=traceback.format_exc())
     taken: list[str] = []
     try:
         client = _client.Client(params)

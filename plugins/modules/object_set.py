@@ -282,12 +282,9 @@ failure:
           sample: "objects[0] (ConfigMap settings) has no namespace: add metadata.namespace."
 """
 
-import traceback
 from typing import Any
 
-from ansible.module_utils.basic import missing_required_lib
-
-from ansible_collections.bulkhead.mesh.plugins.module_utils import _argspec
+from ansible_collections.bulkhead.mesh.plugins.module_utils import _argspec, _module
 from ansible_collections.bulkhead.mesh.plugins.module_utils._kube import _calls, _client, _diff, _plan, _reconcile
 from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._apply import Report, Waiting
 from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._applyset import ObjectSet
@@ -356,14 +353,7 @@ def main() -> None:
     )
     report = Report()
     counts = dict.fromkeys(_calls.COUNTED, 0)
-    try:
-        import kubernetes  # noqa: F401  asked only whether it is there
-    except ImportError:
-        module.fail_json(
-            msg=missing_required_lib("kubernetes"),
-            exception=traceback.format_exc(),
-            **result(report, counts, check=module.check_mode, failed=True),
-        )
+    _module.require(module, "kubernetes", **result(report, counts, check=module.check_mode, failed=True))
     if module.params["state"] == "present" and module.params["objects"] is None:
         # given, but null: an empty variable must not prune the whole set
         module.fail_json(

@@ -362,15 +362,14 @@ failure:
 """
 
 import os
-import traceback
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.bulkhead.mesh.plugins.module_utils import _argspec
+from ansible_collections.bulkhead.mesh.plugins.module_utils import _argspec, _module
 from ansible_collections.bulkhead.mesh.plugins.module_utils._egress import _agent_source, _orphans, _parse
 from ansible_collections.bulkhead.mesh.plugins.module_utils._egress._client_objects import Site
-from ansible_collections.bulkhead.mesh.plugins.module_utils._kube import _client, _config
+from ansible_collections.bulkhead.mesh.plugins.module_utils._kube import _client
 from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._errors import KubeError
 from ansible_collections.bulkhead.mesh.plugins.module_utils._vpn_client import _prepare, _read, _result, _run
 
@@ -461,11 +460,7 @@ def execute(module: AnsibleModule, client: _client.Client) -> dict[str, Any]:
 def main() -> None:
     """Wiring."""
     module = AnsibleModule(argument_spec=spec(), supports_check_mode=True)
-    module.no_log_values.update(_config.secrets_of(module.params["kubeconfig"]))
-    try:
-        import kubernetes  # noqa: F401  asked only whether it is there
-    except ImportError:
-        module.fail_json(msg=missing_required_lib("kubernetes"), exception=traceback.format_exc())
+    _module.prepare(module)
     try:
         result = execute(module, _client.Client(module.params))
     except _prepare.Refused as exc:

@@ -184,14 +184,13 @@ failure:
   type: dict
 """
 
-import traceback
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.bulkhead.mesh.plugins.module_utils import _argspec, _vpn_gateway
+from ansible_collections.bulkhead.mesh.plugins.module_utils import _argspec, _module, _vpn_gateway
 from ansible_collections.bulkhead.mesh.plugins.module_utils._egress import _parse
-from ansible_collections.bulkhead.mesh.plugins.module_utils._kube import _client, _config
+from ansible_collections.bulkhead.mesh.plugins.module_utils._kube import _client
 from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._errors import KubeError
 
 
@@ -220,11 +219,7 @@ def spec() -> dict[str, Any]:
 def main() -> None:
     """Judge, plan, apply, wait and return."""
     module = AnsibleModule(argument_spec=spec(), supports_check_mode=True)
-    module.no_log_values.update(_config.secrets_of(module.params["kubeconfig"]))
-    try:
-        import kubernetes  # noqa: F401  asked only whether it is there
-    except ImportError:
-        module.fail_json(msg=missing_required_lib("kubernetes"), exception=traceback.format_exc())
+    _module.prepare(module)
     run = _vpn_gateway.Run(module.params, module.check_mode, module.no_log_values.add)
     try:
         gateways, problems = _parse.parse_gateways(module.params["gateways"])
