@@ -139,9 +139,10 @@ def _lay_out(paths: Paths, store: Store) -> None:
         for program in folder.iterdir():
             (binaries / program.name).symlink_to(f"/opt/lab/build/{folder.name}/{program.name}")
     (binaries / "wireguard-go").symlink_to(f"/opt/lab/build/{store.folder('wireguard').name}/wireguard")
-    link = paths.state / "rootfs"
-    link.unlink(missing_ok=True)
-    link.symlink_to(store.folder("rootfs") / "root")
+    for name, folder in (("rootfs", store.folder("rootfs") / "root"), ("charts", store.folder("charts"))):
+        link = paths.state / name
+        link.unlink(missing_ok=True)
+        link.symlink_to(folder)
 
 
 def _wait_until_ready(paths: Paths) -> None:
