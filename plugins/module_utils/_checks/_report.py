@@ -5,7 +5,8 @@
 # Private to this collection: may change at any time.
 """A result as a table for terminals, JSON, JUnit and one HTML file. Pure.
 
-All take the module's result: ``{"verdict", "acceptable", "require", "clients": [...], "checks": [...]}``.
+All take the module's result: ``{"verdict", "acceptable", "require", "clients": [...], "checks": [...]}``, and ``"time"``
+where it says when it was made.
 """
 
 from __future__ import annotations
@@ -73,7 +74,10 @@ def _aligned(rows: Sequence[tuple[str, ...]]) -> list[str]:
 
 def as_json(report: Report) -> str:
     """The same for programs: only what is documented, sorted keys."""
-    return json.dumps({key: report[key] for key in _KEYS}, indent=2, sort_keys=True) + "\n"
+    told = {key: report[key] for key in _KEYS}
+    if "time" in report:
+        told["time"] = report["time"]
+    return json.dumps(told, indent=2, sort_keys=True) + "\n"
 
 
 def junit(report: Report) -> str:

@@ -210,10 +210,9 @@ def _blocks(
         groups: dict[str, list[Node]] = {}
         for one in sorted(nodes, key=lambda one: rank(one.id)):
             groups.setdefault(one.group, []).append(one)
-        return [
-            _Block([one.id for one in found], [_height(one) for one in found], name) for name, found in groups.items()
-        ]
-    made = [_Block([one.id], [_height(one)]) for one in nodes]
+        made = [_Block([one.id for one in held], [_height(one) for one in held], name) for name, held in groups.items()]
+    else:
+        made = [_Block([one.id], [_height(one)]) for one in nodes]
     lanes = dict.fromkeys(id_ for chain in chains.values() for id_ in chain if id_.startswith(f"lane:{layer}:"))
     return made + [_Block([id_], [LANE]) for id_ in lanes]
 

@@ -22,7 +22,7 @@ def svg(drawing: Drawing, title: str, description: str) -> str:
     """One ``svg`` element. ``description`` is what somebody who does not see it is told."""
     width, height = drawing.width + 2 * _MARGIN, drawing.height + 2 * _MARGIN
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" role="img" aria-labelledby="picture-title picture-text" '
+        f'<svg role="img" aria-labelledby="picture-title picture-text" '
         f'viewBox="{_n(-_MARGIN)} {_n(-_MARGIN)} {_n(width)} {_n(height)}" '
         f'style="min-width: {_n(width * _SMALLEST)}px; max-width: {_n(width)}px">',
         f'<title id="picture-title">{_e(title)}</title>',

@@ -14,13 +14,14 @@ from typing import Any
 
 from ansible_collections.bulkhead.mesh.plugins.module_utils._kube import _client
 from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._config import Target
+from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._errors import Problem, all_of
 from ansible_collections.bulkhead.mesh.plugins.module_utils._topology import _standing
 from ansible_collections.bulkhead.mesh.plugins.module_utils._topology_info import _ingress, _mesh, _read, _vpn
 
 
 @dataclass(frozen=True)
 class Inventory:
-    """The inventory's lists, of which only kind, namespace, name, mesh and gateway are looked at; entries to keep."""
+    """The inventory's lists without what is to be absent; of an entry only what names it, mesh and gateway matter."""
 
     namespaces: Sequence[Mapping[str, Any]] = ()
     ingress_gateways: Sequence[Mapping[str, Any]] = ()
@@ -29,9 +30,27 @@ class Inventory:
     exit_addresses: Sequence[str] = ()
 
 
-def present(entries: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Entries that are to exist."""
-    return [one for one in entries if one.get("state", "present") != "absent"]
+# Option -> what each entry needs besides its name, to be told from others.
+LISTS = {"namespaces": (), "ingress_gateways": (), "gateways": ("namespace",), "clients": ("kind", "namespace")}
+
+
+def inventory(params: Mapping[str, Any]) -> Inventory:
+    """The lists of the module's options without entries that are to be absent; one KubeError for all that is wrong."""
+    found, problems = {}, []
+    for option, needed in LISTS.items():
+        kept = [one for one in params[option] if one.get("state", "present") != "absent"]
+        for index, one in enumerate(kept):
+            missing = [key for key in ("name", *needed) if not isinstance(one.get(key), str) or not one[key]]
+            if missing:
+                name = f"{option}[{index}]"
+                words = (
+                    f"{name} ({one.get('name') or 'without a name'}) lacks {' and '.join(missing)}: give it as a text."
+                )
+                problems.append(Problem(name, words))
+        found[option] = kept
+    if problems:
+        raise all_of(problems)
+    return Inventory(**found, exit_addresses=params["exit_addresses"])
 
 
 def look(
