@@ -10,6 +10,7 @@ Messages are JSON objects that end with a zero byte; the browser reads them from
 from __future__ import annotations
 
 import base64
+import fcntl
 import itertools
 import json
 import os
@@ -36,15 +37,23 @@ _FLAGS = (
 TIMEOUT = 60.0  # seconds for one answer
 
 
+def _pipe() -> tuple[int, int]:
+    """A pipe whose ends are not among the descriptors that the browser's are moved to."""
+    ends = os.pipe()
+    high = tuple(fcntl.fcntl(one, fcntl.F_DUPFD_CLOEXEC, 10) for one in ends)
+    for one in ends:
+        os.close(one)
+    return high[0], high[1]
+
+
 class Chromium:
     """One browser with one page; ``home`` is an empty folder for its profile."""
 
     def __init__(self, home: Path) -> None:
-        to_browser, self._out = os.pipe()
-        self._in, from_browser = os.pipe()
-        # The shell puts the pipes where the browser looks for them; its own ends stay in this process.
+        (to_browser, self._out), (self._in, from_browser) = _pipe(), _pipe()
+        # The shell puts the pipes where the browser looks for them; our own ends stay in this process.
         words = [PROGRAM, *_FLAGS, f"--user-data-dir={home}", "about:blank"]
-        command = ["sh", "-c", f'exec "$@" 3<&{to_browser} 4>&{from_browser}', "chromium", *words]
+        command = ["bash", "-c", f'exec "$@" 3<&{to_browser} 4>&{from_browser}', "chromium", *words]
         with (home.parent / f"{home.name}.log").open("wb") as log:
             self._process = subprocess.Popen(
                 command, pass_fds=(to_browser, from_browser), stdin=subprocess.DEVNULL, stdout=log, stderr=log
