@@ -86,7 +86,7 @@ def page(topology: Mapping[str, Any]) -> str:
         f"<title>{_e(head.words)} – bulkhead.mesh</title>",
         f"<style>{_STYLE}</style></head><body><main>",
         "<h1>Who reaches what</h1>",
-        f'<p class="soft">Cluster {_e(topology["server"])}, read {_e(topology["read_at"])}</p>',
+        f'<p class="soft">Cluster {_e(topology["server"])}, read {_e(_time(topology["read_at"]))}</p>',
         f'<p class="banner {head.tone}"><strong>{_e(str(head))}</strong><span>{_e(_words.proof(topology))}</span></p>',
         _figure(topology),
         *sections,
@@ -97,6 +97,11 @@ def page(topology: Mapping[str, Any]) -> str:
 
 def _e(text: object) -> str:
     return html.escape(str(text))
+
+
+def _time(text: str) -> str:
+    """A time of the API as people read it."""
+    return f"{text[:10]} {text[11:16]} UTC"
 
 
 def _pill(badge: Badge) -> str:
@@ -116,7 +121,7 @@ def _figure(topology: Mapping[str, Any]) -> str:
     legend = "".join(_pill(one) for one in _LEGEND)
     return (
         '<figure><div class="scroll" tabindex="0" role="region" aria-label="The picture, wider than a small screen">'
-        f"{picture}</div><figcaption>{legend}<span>A dashed line is one that is not proven.</span>"
+        f"{picture}</div><figcaption>{legend}<span>A dashed line is not, or not fully, proven.</span>"
         '<span class="wide-hint">The picture scrolls sideways.</span></figcaption></figure>'
     )
 

@@ -113,6 +113,8 @@ def headline(topology: Mapping[str, Any]) -> Badge:
         return Badge("–", "no workload is behind a VPN gateway", worst)
     good = sum(1 for one in badges if one.tone == GOOD)
     words = f"{good} of {len(clients)} VPN clients protected"
-    if topology["unreadable"]:
-        words += f", {len(topology['unreadable'])} kinds of objects not readable"
+    bad = sum(1 for one in badges if one.tone == BAD)
+    words += f", {bad} unprotected" if bad else ""
+    unread = len(topology["unreadable"])
+    words += f", {unread} kind{'' if unread == 1 else 's'} of objects not readable" if unread else ""
     return Badge({GOOD: "✓", BAD: "✗", WARN: "!", UNSURE: "?"}.get(worst, "–"), words, worst)
