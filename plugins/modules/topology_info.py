@@ -16,8 +16,8 @@ description:
     LIST for each kind. It proves nothing itself; verdicts are those of the last report of M(bulkhead.mesh.killswitch_check).
   - What cannot be read is named in RV(topology.unreadable) and shown as unknown. A verdict is unknown as well where pods
     are newer than the report, and a client that no report names is C(never_verified).
-  - Only where a Service is exposed to a tailnet, Secrets of the Tailscale operator's proxies are read, by their label, for name
-    and addresses of the device.
+  - Only where a Service is exposed to a tailnet, Secrets of the Tailscale operator's proxies are read, by their label and in
+    the proxies' namespace, for name and addresses of the device.
 extends_documentation_fragment:
   - bulkhead.mesh._auth
   - bulkhead.mesh._attributes

@@ -159,7 +159,7 @@ def _tailnet(services: Sequence[_Object], seen: Seen) -> dict[str, Any] | None:
             name, addresses = _decoded(secret, "device_fqdn"), _decoded(secret, "device_ips")
             if name:
                 return {"name": name.rstrip("."), "addresses": _addresses(addresses), "reason": ""}
-    reason = seen.missing("Secret") or "its device has not joined the tailnet"
+    reason = seen.missing("Secret", "StatefulSet") or "its device has not joined the tailnet"
     return {"name": "", "addresses": [], "reason": f"{reason}; asked for the name {asked}" if asked else reason}
 
 

@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from ansible_collections.bulkhead.mesh.plugins.module_utils._egress import _registry
@@ -17,7 +17,8 @@ from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._types import 
 _GATEWAY_API = "/apis/gateway.networking.k8s.io/v1"
 _APPS = "/apis/apps/v1"
 PROXY_NAMESPACE, PROXY_NAME = "tailscale.com/parent-resource-ns", "tailscale.com/parent-resource"
-PROXY_LABELS = "tailscale.com/managed=true,tailscale.com/parent-resource-type=svc"
+_MANAGED = "tailscale.com/managed"
+PROXY_LABELS = f"{_MANAGED}=true,tailscale.com/parent-resource-type=svc"
 # Kinds that a cluster may not have: not served means that there is none.
 _OPTIONAL = ("Gateway", "HTTPRoute", "GRPCRoute")
 _Object = Mapping[str, Any]
@@ -60,24 +61,30 @@ def requests() -> dict[str, Request]:
     }
 
 
-def _tailnet_request() -> Request:
-    """State of the Tailscale operator's proxies: the only place that has a device's name for an exposed Service."""
-    return Request("/api/v1/secrets", "list secrets", query={"labelSelector": PROXY_LABELS})
+def _tailnet_requests(proxies: Iterable[_Object]) -> dict[str, Request]:
+    """State of the Tailscale operator's proxies, beside them: the only place that has the name of a Service's device."""
+    homes = {one["metadata"]["namespace"] for one in proxies if _MANAGED in (one["metadata"].get("labels") or {})}
+    query = {"labelSelector": PROXY_LABELS}
+    return {
+        home: Request(f"/api/v1/namespaces/{home}/secrets", f"list secrets in {home}", query=query)
+        for home in sorted(homes)
+    }
 
 
-def read(client: _client.Caller, exposed: Any) -> Seen:
+def read(client: _client.Caller, exposed: Callable[[_Object], bool]) -> Seen:
     """Everything at once. No connection is a KubeError; a refused request is only a missing part.
 
-    The Secrets of tailnet proxies are asked for only where ``exposed``, a predicate, says so of a Service; of their
-    content only name and addresses of the device are kept.
+    The Secrets of tailnet proxies are asked for only where ``exposed`` says so of a Service; of their content only name
+    and addresses of the device are kept.
     """
     asked = requests()
     objects, why = _sort(asked, _client.read_all(client, asked))
     if any(exposed(one) for one in objects.get("Service", [])):
-        more = {"Secret": _tailnet_request()}
+        more = _tailnet_requests(objects.get("StatefulSet", []))
         devices, reasons = _sort(more, _client.read_all(client, more))
-        objects["Secret"] = [_public(one) for one in devices.get("Secret", [])]
-        why |= reasons
+        objects["Secret"] = [_public(one) for found in devices.values() for one in found]
+        if reasons:
+            why["Secret"] = "; ".join(reasons.values())
     return Seen(objects, why)
 
 

@@ -102,6 +102,7 @@ def cluster() -> dict[str, list[dict[str, Any]]]:
         "/apis/apps/v1/statefulsets": [
             obj("downloads/qbittorrent", spec={"template": template}),
             obj("vpn/north", spec={"template": {"metadata": {"labels": GATEWAY_LABELS}, "spec": {}}}),
+            obj("tailscale/ts-arr", secret, spec={"template": {}}),
         ],
         "/apis/apps/v1/deployments": [obj("gateway-arr/arr-istio", owned, spec={"replicas": 1}, status=ready)],
         "/apis/apps/v1/replicasets": [],
@@ -109,7 +110,7 @@ def cluster() -> dict[str, list[dict[str, Any]]]:
         f"/apis/{GATEWAY_API}/v1/gateways": [gateway("arr", "172.30.0.101")],
         f"/apis/{GATEWAY_API}/v1/httproutes": [route("downloads/qbittorrent", "arr", "qbittorrent")],
         f"/apis/{GATEWAY_API}/v1/grpcroutes": [],
-        "/api/v1/secrets": [
+        "/api/v1/namespaces/tailscale/secrets": [
             obj("tailscale/ts-arr", secret, data={k: base64.b64encode(v.encode()).decode() for k, v in device.items()})
         ],
     }

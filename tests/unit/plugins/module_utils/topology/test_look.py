@@ -33,6 +33,7 @@ WANTED = _look.Inventory(
     clients=[CLIENT],
     exit_addresses=["198.51.100.5"],
 )
+SECRETS = "/api/v1/namespaces/tailscale/secrets"
 HTTP = f"/apis/{GATEWAY_API}/v1/httproutes"
 GATEWAYS = f"/apis/{GATEWAY_API}/v1/gateways"
 
@@ -97,6 +98,8 @@ def test_what_cannot_be_read_is_named_and_nothing_is_good_because_of_it(kind: st
     (arr,) = found["ingress_gateways"]
     assert arr["state"] == ("unknown" if kind in ("Gateway", "Deployment") else "ready")
     assert arr["exposure"] == ("unknown" if kind in ("Gateway", "Service") else "both")
+    named = bool(arr["tailnet"] and arr["tailnet"]["name"])
+    assert named is (kind not in ("Gateway", "Service", "StatefulSet"))
     assert bool(arr["routes_reason"]) is (kind in ("HTTPRoute", "GRPCRoute"))
 
 
@@ -114,15 +117,15 @@ def test_secrets_are_asked_for_only_where_something_is_on_the_tailnet() -> None:
     held["/api/v1/services"][1]["metadata"]["annotations"] = {}
     api = Api(held)
     found = look(api)
-    assert "/api/v1/secrets" not in api.asked
+    assert SECRETS not in api.asked
     assert found["ingress_gateways"][0]["tailnet"] is None and found["ingress_gateways"][0]["exposure"] == "lan"
     kept = _read.read(Api(), lambda service: True).all("Secret")
     assert [sorted(one["data"]) for one in kept] == [["device_fqdn", "device_ips"]]
-    refused = look(Api(refuse=("/api/v1/secrets",)))
+    refused = look(Api(refuse=(SECRETS,)))
     assert refused["ingress_gateways"][0]["tailnet"]["name"] == ""
     assert [one["kind"] for one in refused["unreadable"]] == ["Secret"]
     held = cluster()
-    held["/api/v1/secrets"] = []
+    held[SECRETS] = []
     waiting = look(Api(held))["ingress_gateways"][0]["tailnet"]
     assert waiting["name"] == "" and "has not joined the tailnet; asked for the name arr" in waiting["reason"]
 
