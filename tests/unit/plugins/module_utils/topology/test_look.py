@@ -81,6 +81,10 @@ def test_everything_is_read_once_and_put_together() -> None:
     assert "SECRET" not in json.dumps(found)
 
 
+def states(found: dict[str, Any]) -> list[str]:
+    return [part["state"] for key in ("vpn_clients", "vpn_gateways") for part in found[key]]
+
+
 @pytest.mark.parametrize("kind, request_", sorted(_read.requests().items()))
 def test_what_cannot_be_read_is_named_and_nothing_is_good_because_of_it(kind: str, request_: Any) -> None:
     whole = look()
@@ -90,7 +94,6 @@ def test_what_cannot_be_read_is_named_and_nothing_is_good_because_of_it(kind: st
     assert _text.text(found).splitlines()[-1].startswith("? ")
     for view in _text.VIEWS.values():
         assert kind in view(found)
-    states = lambda one: [part["state"] for key in ("vpn_clients", "vpn_gateways") for part in one[key]]  # noqa: E731
     if kind in ("Pod", "StatefulSet"):
         assert set(states(found)) == {"unknown"}
     else:
