@@ -177,7 +177,8 @@ topology:
       description:
         - Clients of the inventory, and workloads that are attached without being in it. C(state) is a verdict of
           M(bulkhead.mesh.killswitch_check), or V(never_verified), V(stopped) or V(missing). C(layers) are those of the report,
-          empty where it cannot be used; C(stale) says that it is older than O(stale_after).
+          empty where it cannot be used; C(stale) says that it is older than O(stale_after), C(as_required) is V(false) where it
+          found something else wrong.
       returned: success
       type: list
       elements: dict
@@ -194,6 +195,7 @@ topology:
           reason: two layers hold on every way out
           layers: {guard: holds, policy: holds, gateway_firewall: holds, gateway_policy: holds}
           stale: false
+          as_required: true
     proof:
       description:
         - The report. C(state) is V(read), V(none) or V(unreadable); C(time) and C(age_s), in seconds, are null where it does

@@ -121,7 +121,7 @@ def _figure(topology: Mapping[str, Any]) -> str:
     legend = "".join(_pill(one) for one in _LEGEND)
     return (
         '<figure><div class="scroll" tabindex="0" role="region" aria-label="The picture, wider than a small screen">'
-        f"{picture}</div><figcaption>{legend}<span>A dashed line is not, or not fully, proven.</span>"
+        f"{picture}</div><figcaption>{legend}<span>A grey line is what objects say; a dashed one is not, or not fully, proven.</span>"
         '<span class="wide-hint">The picture scrolls sideways.</span></figcaption></figure>'
     )
 

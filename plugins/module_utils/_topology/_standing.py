@@ -60,12 +60,16 @@ class Live:
 
 @dataclass(frozen=True)
 class Standing:
-    """``state`` is a verdict, ``never_verified``, ``stopped`` or ``missing``; ``layers`` only where the proof holds."""
+    """``state`` is a verdict, ``never_verified``, ``stopped`` or ``missing``; ``layers`` only where the proof holds.
+
+    ``as_required`` is false where the report found something wrong beside the layers, whatever its verdict.
+    """
 
     state: str
     reason: str
     layers: Mapping[str, str] = field(default_factory=dict)
     stale: bool = False
+    as_required: bool = True
 
 
 def moment(text: Any) -> datetime | None:
@@ -125,4 +129,7 @@ def _reported(entry: Mapping[str, Any], live: Live, report: Proof, now: datetime
         return Standing(UNKNOWN, f"the report {words}")
     if live.newest is None or live.newest > report.time:
         return Standing(UNKNOWN, "its pods or its gateway's are newer than the last proof")
-    return Standing(str(verdict), reason, layers, age > stale_after)
+    fine = entry.get("acceptable") is True
+    if not fine:
+        reason = next((str(one) for one in entry.get("reasons") or []), reason)
+    return Standing(str(verdict), reason, layers, age > stale_after, fine)

@@ -62,12 +62,13 @@ def badge(table: Mapping[str, Badge], state: str) -> Badge:
 
 
 def client_badge(client: Mapping[str, Any]) -> Badge:
-    """The badge of a client; what was proven too long ago is never good."""
+    """The badge of a client; what was proven too long ago, or not as the inventory asks, is never good."""
     found = badge(CLIENT, client["state"])
-    if not client["stale"]:
+    more = "stale" if client["stale"] else "not as required" if found.tone == GOOD and not client["as_required"] else ""
+    if not more:
         return found
     tone = WARN if found.tone == GOOD else found.tone
-    return Badge("!" if tone == WARN else found.sign, f"{found.words}, stale", tone)
+    return Badge("!" if tone == WARN else found.sign, f"{found.words}, {more}", tone)
 
 
 def capture(name: str) -> str:

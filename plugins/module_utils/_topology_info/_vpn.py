@@ -143,6 +143,7 @@ def clients(
                 "reason": standing.reason,
                 "layers": dict(standing.layers),
                 "stale": standing.stale,
+                "as_required": standing.as_required,
             }
         )
     return made

@@ -73,6 +73,7 @@ def client(name: str, behind: str = "north", **more: Any) -> dict[str, Any]:
         "reason": "two layers hold on every way out",
         "layers": dict.fromkeys(LAYERS, "holds"),
         "stale": False,
+        "as_required": True,
         **more,
     }
 
@@ -156,6 +157,7 @@ def troubled() -> dict[str, Any]:
             LONG, "south", state="unknown", reason="its pods are newer than the last proof", declared=False, **nothing
         ),
         client("old", LONG, stale=True),
+        client("odd", as_required=False, reason="mesh-enrolled (downloads/odd-0) failed: it is not in the mesh"),
         client("single", state="protected_single_layer", layers={**dict.fromkeys(LAYERS, "holds"), "policy": "broken"}),
         client("new", "south", state="never_verified", reason="the report does not name it", **nothing),
         client("asleep", state="stopped", reason="no pod runs", pods=0, **nothing),

@@ -20,7 +20,7 @@ DAY = 24 * 3600.0
 
 def entry(**more: Any) -> dict[str, Any]:
     plain = {"verdict": "protected", "gateway": "north", "layers": {"guard": "holds"}, "reason": "two layers hold"}
-    return {"kind": KEY[0], "namespace": KEY[1], "name": KEY[2], **plain, **more}
+    return {"kind": KEY[0], "namespace": KEY[1], "name": KEY[2], "acceptable": True, "reasons": [], **plain, **more}
 
 
 def report(*clients: Any, time: Any = "2026-11-21T17:00:00Z", **more: Any) -> str:
@@ -103,8 +103,16 @@ def test_a_stale_proof_is_marked_and_not_good() -> None:
     for time, stale in (("2026-11-20T18:00:00Z", False), ("2026-11-20T17:59:59Z", True)):
         found = judge(seen, report(entry(), time=time))
         assert (found.state, found.stale) == ("protected", stale)
-        tone = _words.client_badge({"state": found.state, "stale": found.stale}).tone
+        tone = _words.client_badge(vars(found)).tone
         assert (tone == _words.GOOD) is not stale
+
+
+@pytest.mark.parametrize("acceptable", [False, None, "yes"])
+def test_what_is_not_as_required_is_not_good(acceptable: Any) -> None:
+    found = judge(text=report(entry(acceptable=acceptable, reasons=["mesh-enrolled failed"])))
+    assert (found.state, found.as_required, found.reason) == ("protected", False, "mesh-enrolled failed")
+    badge = _words.client_badge(vars(found))
+    assert badge.tone == _words.WARN and badge.words == "protected, not as required"
 
 
 def test_times_are_compared_in_utc() -> None:
