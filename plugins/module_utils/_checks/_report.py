@@ -18,7 +18,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 COLUMNS = ("check", "result", "class", "layer", "target", "observed")
-_KEYS = ("verdict", "acceptable", "require", "clients", "checks")
+_KEYS = ("verdict", "acceptable", "require", "clients", "checks", "time")
 _XML_FORBIDDEN = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _WIDE = 100  # characters of the last column
 Report = Mapping[str, Any]
@@ -73,7 +73,7 @@ def _aligned(rows: Sequence[tuple[str, ...]]) -> list[str]:
 
 def as_json(report: Report) -> str:
     """The same for programs: only what is documented, sorted keys."""
-    return json.dumps({key: report[key] for key in _KEYS}, indent=2, sort_keys=True) + "\n"
+    return json.dumps({key: report[key] for key in _KEYS if key in report}, indent=2, sort_keys=True) + "\n"
 
 
 def junit(report: Report) -> str:
