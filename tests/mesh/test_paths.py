@@ -65,7 +65,7 @@ BROKEN = {
     "no vantage": ({"vantages": {}}, "give bulkhead_vantages.lan a command"),
     "no such command": ({"vantages": {"lan": {"command": ["/nowhere/ssh", "laptop"]}}}, "cannot be run"),
     "the command fails": ({"vantages": {"lan": {"command": ["false"]}}}, "ended with exit code 1"),
-    "it says something else": ({"vantages": {"lan": {"command": ["echo", "{}"]}}}, "unexpected form"),
+    "it says something else": ({"vantages": {"lan": {"command": ["sh", "-c", "echo {}"]}}}, "unexpected form"),
     "a host without a network": (
         {"vantages": {"lan": {"command": ["unshare", "--net", "--"]}}},
         "nothing answered this vantage before",

@@ -180,7 +180,7 @@ def _route(gateway: Gateway, gateways: Any, asked: str, named: str) -> Route | N
         every = [route for one in gateways for route in one.routes]
         return next((route for route in every if named in (str(route), route.name)), None)
     for listed in (gateway.routes, [route for one in gateways for route in one.routes]):
-        fitting = [one for one in listed if covers(one.path, asked)] if asked else list(listed)[:1]
+        fitting = [one for one in listed if asked and covers(one.path, asked)]
         if fitting:
             return max(fitting, key=lambda one: len(one.path))
     return None
