@@ -18,8 +18,8 @@ description:
     by a text that the matrix names. It is refused only when the page came from no address while the same gateway or
     Service answered somebody else in the same run, and something had answered the one who was refused.
   - Everything else is V(unknown), which is never good. A vantage that is not available is V(unknown) and named.
-  - Nothing is changed. With class V(C) in O(check_classes) disposable pods are made where the matrix asks from pods, labelled
-    C(bulkhead.mesh/twin), never ready, and removed before the module ends.
+  - Nothing is changed. With class V(C) in O(check_classes) disposable pods are made where the matrix asks from pods and in the
+    namespaces of the Services it asks for, labelled C(bulkhead.mesh/twin), never ready, and removed before the module ends.
 extends_documentation_fragment:
   - bulkhead.mesh._auth
   - bulkhead.mesh._attributes
@@ -133,7 +133,8 @@ options:
     default: 60
   attempt_timeout:
     description:
-      - Seconds to wait for one answer.
+      - Seconds to wait for one answer. What did not answer is asked once more, for twice as long; where answers take longer
+        than this, silence is V(unknown).
     type: float
     default: 2.0
   settle:
@@ -408,7 +409,7 @@ ROUTES = "/proc/net/route"
 
 
 class Refused(Exception):
-    """The options cannot be used; nothing was asked of the cluster."""
+    """The options cannot be used; nothing was tried."""
 
 
 def spec() -> dict[str, Any]:
@@ -491,6 +492,11 @@ def execute(module: AnsibleModule) -> dict[str, Any]:
     derived = (
         _derive.derive(gateways, clients, params["namespaces"], seen, tailnet=_model.TAILNET in hosts) if derive else []
     )
+    rows = _derive.declared_over(declared, derived)
+    known = {*_model.KINDS, *(str(row.source) for row in rows)}
+    for one in params["accept_unknown"]:
+        if one not in known:
+            raise Refused(f"accept_unknown has {one!r}: nobody asks from there, use one of {sorted(known)}.")
     world = _plan.World({one.name: one for one in gateways if one.present}, seen)
     options = _run.Options(
         classes=[one for one in params["check_classes"] if not (module.check_mode and one == _registry.DISPOSABLE)],
@@ -502,7 +508,6 @@ def execute(module: AnsibleModule) -> dict[str, Any]:
     )
     runner = _gather.Runner(client, _exec.Exec(client), _agent_source.read(), float(params["timeout"]))
     yard = _vantage.Yard(runner, params["twin_image"])
-    rows = _derive.declared_over(declared, derived)
     return _run.Run(runner, yard, shell(module), world, rows, options).go()
 
 

@@ -64,8 +64,15 @@ PODS = {"from": {"namespace": "media"}, "to": {"service": "downloads/qbittorrent
 BROKEN = {
     "no vantage": ({"vantages": {}}, "give bulkhead_vantages.lan a command"),
     "no such command": ({"vantages": {"lan": {"command": ["/nowhere/ssh", "laptop"]}}}, "cannot be run"),
-    "the command fails": ({"vantages": {"lan": {"command": ["false"]}}}, "ended with exit code 1"),
-    "it says something else": ({"vantages": {"lan": {"command": ["sh", "-c", "echo {}"]}}}, "unexpected form"),
+    "the command ends at once": ({"vantages": {"lan": {"command": ["false"]}}}, "ended before it took the probe"),
+    "the command fails": (
+        {"vantages": {"lan": {"command": ["sh", "-c", "cat > /dev/null; exit 7"]}}},
+        "ended with exit code 7",
+    ),
+    "it says something else": (
+        {"vantages": {"lan": {"command": ["sh", "-c", "cat > /dev/null; echo {}"]}}},
+        "unexpected form",
+    ),
     "a host without a network": (
         {"vantages": {"lan": {"command": ["unshare", "--net", "--"]}}},
         "nothing answered this vantage before",

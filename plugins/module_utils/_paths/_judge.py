@@ -51,10 +51,17 @@ _NO_WAY = ("no_name",)  # outcomes of names that do not exist where they were as
 
 @dataclass(frozen=True)
 class Brought:
-    """What one vantage brought back. ``spoke``: something had answered it before the rows were tried."""
+    """What one vantage brought back. ``spoke``: something had answered it before the rows were tried. ``patience``: seconds
+    after which nothing was taken for no answer."""
 
     answers: Answers
     spoke: bool = False
+    patience: float = 4.0
+
+    @property
+    def slowest(self) -> float:
+        """Seconds that an answer took at the most."""
+        return max((one.seconds for one in self.answers.values() if one.spoke), default=0.0)
 
 
 @dataclass(frozen=True)
@@ -254,6 +261,9 @@ def _refused(row: Row, got: Answers, brought: Brought, evidence: Evidence, known
         return unknown(_unrecognised(row.page, evidence), text)
     if not brought.spoke:
         return unknown("nothing answered this vantage before, so it may have no network at all", text)
+    if brought.slowest * 2 > brought.patience and any(answer.outcome == "timeout" for answer in got.values()):
+        reason = f"answers took up to {brought.slowest:.1f} s here, so silence may be one that is late"
+        return unknown(f"{reason}: raise attempt_timeout", text)
     others = _alive(row, evidence, known)
     if not others:
         return unknown("the same target answered nobody in this run, so it may be down", text)

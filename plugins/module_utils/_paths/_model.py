@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 PATHS = "bulkhead_paths"
 LAN, TAILNET, CONTROLLER, POD, CLIENT = "lan", "tailnet", "controller", "pod", "client"
 HOSTS = (LAN, TAILNET, CONTROLLER)
+KINDS = (*HOSTS, POD, CLIENT)
 REACHED, REFUSED = "reached", "refused"
 DECLARED, DERIVED, FOUND = "declared", "derived", "found"
 
@@ -119,6 +120,7 @@ class Answer:
     location: str = ""
     content: bool = False
     detail: str = ""
+    seconds: float = 0.0
 
     @property
     def spoke(self) -> bool:

@@ -34,8 +34,9 @@ from ansible_collections.bulkhead.mesh.plugins.module_utils._paths._parse import
 from ansible_collections.bulkhead.mesh.plugins.module_utils._paths._seen import Door, Seen
 
 API_SERVICE, API_PORT, API_PATH = "default/kubernetes", 443, "/version"
-CONTROL, PATHS, RESOLVER = "control", "paths", "resolver"
+CONTROL, PATHS, AGAIN, RESOLVER = "control", "paths", "again", "resolver"
 AT_ONCE = 64  # requests of one step
+PATIENCE = 2.0  # times the time for one answer, for the last attempt
 NOBODY = 65534
 
 
@@ -160,22 +161,20 @@ def requests(source: Vantage, rows: Sequence[Row], pages: Collection[Page], worl
 def steps(
     source: Vantage, first: Sequence[Try], then: Sequence[Try], timeout: float, resolver: str = ""
 ) -> list[dict[str, Any]]:
-    """Steps for the probe: controls before everything else, so that a refusal is never one of a pod that just started."""
+    """Steps for the probe. Controls come first: a refusal is never one of a pod that just started.
+
+    Everything is asked twice, the second time with more patience: a mesh may need its time for the first call of a pod.
+    """
     users = [NOBODY] if source.kind == CLIENT else []
-    made = [{"id": CONTROL, "attempts": [_entry(one, timeout) for one in first], "uids": users}]
+    patient = PATIENCE * timeout
+    made = [{"id": CONTROL, "attempts": [_entry(one, patient) for one in first], "uids": users}]
     if resolver:
-        entry = {
-            "id": RESOLVER,
-            "kind": "dns",
-            "target": resolver,
-            "port": 53,
-            "timeout": timeout,
-            "name": "bulkhead.mesh",
-        }
-        made.append({"id": RESOLVER, "attempts": [entry], "uids": users})
-    for start in range(0, len(then), AT_ONCE):
-        entries = [_entry(one, timeout) for one in then[start : start + AT_ONCE]]
-        made.append({"id": f"{PATHS}{start}", "attempts": entries, "uids": users})
+        entry = {"id": RESOLVER, "kind": "dns", "target": resolver, "port": 53, "timeout": timeout}
+        made.append({"id": RESOLVER, "attempts": [{**entry, "name": "bulkhead.mesh"}], "uids": users})
+    for name, seconds in ((PATHS, timeout), (AGAIN, patient)):
+        for start in range(0, len(then), AT_ONCE):
+            entries = [_entry(one, seconds) for one in then[start : start + AT_ONCE]]
+            made.append({"id": f"{name}{start}", "attempts": entries, "uids": users})
     return made
 
 
@@ -196,24 +195,30 @@ def _entry(one: Try, timeout: float) -> dict[str, Any]:
 def answers(
     probe: Probe | Missing, first: Sequence[Try], then: Sequence[Try]
 ) -> tuple[dict[Try, Answer], bool] | Missing:
-    """What the probe brought back, and whether anything answered it before the requests of the rows."""
+    """What the probe brought back, and whether anything answered it before the requests of the rows.
+
+    Of the two answers to a request the one that says something counts.
+    """
     if isinstance(probe, Missing):
         return probe
     early = [answer(one) for name in (CONTROL, RESOLVER) if name in probe.steps for one in probe.steps[name].attempts]
     found: dict[Try, Answer] = {}
-    for start in range(0, len(then), AT_ONCE):
-        step = probe.step(f"{PATHS}{start}")
-        wanted = then[start : start + AT_ONCE]
-        if isinstance(step, Missing) or len(step.attempts) != len(wanted):
-            return Missing("the probe did not make all attempts")
-        found.update(zip(wanted, map(answer, step.attempts)))
+    for name in (PATHS, AGAIN):
+        for start in range(0, len(then), AT_ONCE):
+            step = probe.step(f"{name}{start}")
+            wanted = then[start : start + AT_ONCE]
+            if isinstance(step, Missing) or len(step.attempts) != len(wanted):
+                return Missing("the probe did not make all attempts")
+            for one, attempt in zip(wanted, step.attempts):
+                if one not in found or not found[one].spoke:
+                    found[one] = answer(attempt)
     return found, any(one.spoke for one in early)
 
 
 def answer(attempt: Attempt) -> Answer:
     """One attempt as an answer; an unreadable report is an attempt that was not made."""
     if attempt.outcome != "answered" or attempt.kind != "page":
-        return Answer(attempt.outcome, detail=attempt.detail)
+        return Answer(attempt.outcome, detail=attempt.detail, seconds=attempt.seconds)
     try:
         told = json.loads(attempt.detail)
         return Answer(
@@ -223,6 +228,7 @@ def answer(attempt: Attempt) -> Answer:
             str(told["title"]),
             str(told["location"]),
             bool(told["content"]),
+            seconds=attempt.seconds,
         )
     except (ValueError, KeyError, TypeError) as exc:
         return Answer("tool", detail=f"{type(exc).__name__}: {exc}")

@@ -23,7 +23,6 @@ from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._exec import P
 from ansible_collections.bulkhead.mesh.plugins.module_utils._paths import _judge, _plan, _vantage
 from ansible_collections.bulkhead.mesh.plugins.module_utils._paths._model import (
     CLIENT,
-    HOSTS,
     POD,
     REFUSED,
     Row,
@@ -62,7 +61,7 @@ class Run:
         self.runner, self.yard, self.shell, self.world, self.options = runner, yard, shell, world, options
         self.rows = list(rows)
         self.pages = list(dict.fromkeys(row.page for row in rows))
-        self.vantages = list(dict.fromkeys(row.source for row in rows))
+        self.vantages = list(dict.fromkeys([*(row.source for row in rows), *referees(rows)]))
         self.places: dict[Vantage, Place | _vantage.Host | Missing] = {}
         self.late: dict[Row, float] = {}
 
@@ -120,7 +119,8 @@ class Run:
         else:
             probe = _vantage.on_host(self.shell, place, vantage.kind, steps, self.runner)
         found = _plan.answers(probe, first, then)
-        return found if isinstance(found, Missing) else _judge.Brought(*found)
+        patience = self.options.attempt_timeout * _plan.PATIENCE
+        return found if isinstance(found, Missing) else _judge.Brought(*found, patience=patience)
 
     def _resolver(self, vantage: Vantage) -> str:
         """Where a client asks for names: it answers whatever else the client may reach."""
@@ -150,6 +150,13 @@ class Run:
             self.late.update({row: round(elapsed + PAUSE, 1) for row, one in results.items() if one.result == FAIL})
             self.runner.pause(PAUSE)
             brought = {**brought, **dict(zip(again, each(self._ask, again)))}
+
+
+def referees(rows: Sequence[Row]) -> list[Vantage]:
+    """Pods without rows of their own, one beside each Service whose page nobody else may come to know. Pure."""
+    asking = {row.source.namespace for row in rows if row.source.kind == POD}
+    homes = dict.fromkeys(row.page.namespace for row in rows if not row.page.content)
+    return [Vantage(POD, home) for home in homes if home not in asking]
 
 
 def again_from(results: Mapping[Row, Result], brought: Mapping[Vantage, _judge.Brought | Missing]) -> list[Vantage]:
@@ -196,7 +203,7 @@ def _vantage_entry(vantage: Vantage, told: Mapping[Row, Result], accept_unknown:
     counts = {result: sum(one.result == result for one in own) for result in (PASS, FAIL, UNKNOWN, "skipped")}
     return {
         "name": str(vantage),
-        "kind": vantage.kind if vantage.kind in HOSTS else "pod" if vantage.kind == POD else "client",
+        "kind": vantage.kind,
         "verdict": _judge.verdict(own),
         "counts": counts,
         "reason": ", ".join(f"{count} {result}" for result, count in counts.items() if count),

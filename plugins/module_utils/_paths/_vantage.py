@@ -119,6 +119,8 @@ def on_host(shell: Shell, host: Host, name: str, steps: Steps, runner: _gather.R
     limit = _plan.longest(steps) + runner.timeout
     try:
         output = shell(words, program(steps, runner.sources), limit)
+    except BrokenPipeError:
+        return Missing(f"the command of vantage {name} ended before it took the probe: {words[0]}")
     except OSError as exc:
         return Missing(f"the command of vantage {name} cannot be run: {exc.strerror or exc}: {words[0]}")
     return _gather.understood(output, f"at vantage {name}")

@@ -13,7 +13,15 @@ from typing import Any
 from ansible_collections.bulkhead.mesh.plugins.module_utils._egress import _parse as _vpn
 from ansible_collections.bulkhead.mesh.plugins.module_utils._ingress import _gateways
 from ansible_collections.bulkhead.mesh.plugins.module_utils._paths import _judge, _plan, _seen
-from ansible_collections.bulkhead.mesh.plugins.module_utils._paths._model import CLIENT, LAN, POD, Answer, Row, Try, Vantage
+from ansible_collections.bulkhead.mesh.plugins.module_utils._paths._model import (
+    CLIENT,
+    LAN,
+    POD,
+    Answer,
+    Row,
+    Try,
+    Vantage,
+)
 
 SILENCE, ROUTE = Answer("timeout"), Answer("ENETUNREACH")
 NOWHERE = Answer("answered", 404)
@@ -40,7 +48,10 @@ CLIENTS = [
         "name": "qbit",
         "gateway": "north",
         "egress": [{"service": "core/radarr", "ports": [7878]}],
-        "ingress": [{"from": {"namespace": "core"}, "ports": [8080]}, {"from": {"ingress_gateway": "arr"}, "ports": [8080]}],
+        "ingress": [
+            {"from": {"namespace": "core"}, "ports": [8080]},
+            {"from": {"ingress_gateway": "arr"}, "ports": [8080]},
+        ],
     }
 ]
 VPN = [{"name": "north", "namespace": "vpn", "config_secret": "wg0"}]
@@ -178,4 +189,8 @@ def evidence(rows: Sequence[Row], net: Network, world: _plan.World | None = None
 def results(rows: Sequence[Row], net: Network, world: _plan.World | None = None, **more: Any) -> dict[str, str]:
     """Everything that does not pass, by its words; controls by id and words."""
     told = _judge.judge(evidence(rows, net, world, **more))
-    return {f"{one.id} {one.target}" if one.layer == "control" else one.target: one.result for one in told if one.result != "pass"}
+    return {
+        f"{one.id} {one.target}" if one.layer == "control" else one.target: one.result
+        for one in told
+        if one.result != "pass"
+    }

@@ -157,8 +157,21 @@ def test_an_attempt_that_is_lacking_refuses_nothing() -> None:
     matrix = rows()
     found = n.evidence(matrix, n.network())
     row = next(one for one in matrix if str(one) == "lan -> Service core/radarr:7878")
-    told = _judge.result(row, replace(found, brought={**found.brought, n.LAN_: _judge.Brought({}, True)}), _judge.book(found))
+    told = _judge.result(
+        row, replace(found, brought={**found.brought, n.LAN_: _judge.Brought({}, True)}), _judge.book(found)
+    )
     assert told.result == "unknown"
+
+
+@pytest.mark.parametrize(("seconds", "expected"), [(1.9, "pass"), (2.1, "unknown")])
+def test_silence_among_late_answers_is_unknown(seconds: float, expected: str) -> None:
+    matrix = rows()
+    found = n.evidence(matrix, n.network())
+    answers = {one: replace(answer, seconds=seconds) for one, answer in found.answers_of(n.LAN_).items()}
+    found = replace(found, brought={**found.brought, n.LAN_: _judge.Brought(answers, True, patience=4.0)})
+    told = {one.target: one.result for one in _judge.judge(found)}
+    assert told["lan -> Service core/radarr:7878"] == expected
+    assert told[f"lan -> {ARR}"] == "pass"  # late is still there
 
 
 def test_every_declared_address_has_to_work() -> None:

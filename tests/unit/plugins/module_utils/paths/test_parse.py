@@ -60,7 +60,12 @@ def test_vantages(raw: Any, expected: Vantage) -> None:
     ("to", "gateway", "path", "page"),
     [
         ({"gateway": "arr", "path": "/radarr/"}, "arr", "/radarr/", Page("core", "radarr", 7878, "/")),
-        ({"gateway": "arr", "path": "/radarr/api/v3"}, "arr", "/radarr/api/v3", Page("core", "radarr", 7878, "/api/v3")),
+        (
+            {"gateway": "arr", "path": "/radarr/api/v3"},
+            "arr",
+            "/radarr/api/v3",
+            Page("core", "radarr", 7878, "/api/v3"),
+        ),
         ({"gateway": "arr", "path": "/radarr"}, "arr", "/radarr", Page("core", "radarr", 7878, "/")),
         # of another gateway, because this one has no route for it
         ({"gateway": "arr", "path": "/"}, "arr", "/", Page("media", "jellyfin", 8096, "/")),
@@ -69,7 +74,14 @@ def test_vantages(raw: Any, expected: Vantage) -> None:
         ({"gateway": "media", "route": "core/radarr"}, "media", "/radarr/", Page("core", "radarr", 7878, "/")),
         ({"service": "core/radarr", "port": 7878}, "", "/", Page("core", "radarr", 7878)),
         (
-            {"service": "core/radarr", "port": 443, "path": "/x", "scheme": "https", "host": "r.example", "content": "R"},
+            {
+                "service": "core/radarr",
+                "port": 443,
+                "path": "/x",
+                "scheme": "https",
+                "host": "r.example",
+                "content": "R",
+            },
             "",
             "/x",
             Page("core", "radarr", 443, "/x", True, "r.example", "R"),

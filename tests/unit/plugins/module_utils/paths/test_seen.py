@@ -28,7 +28,9 @@ SERVICE: dict[str, Any] = {
         "externalIPs": ["192.0.2.44"],
         "ports": [{"port": 80, "nodePort": 30080, "appProtocol": "http"}, {"port": 53, "protocol": "UDP"}],
     },
-    "status": {"loadBalancer": {"ingress": [{"ip": "192.0.2.101"}, {"ip": "100.64.0.7"}, {"hostname": "arr.x.ts.net"}]}},
+    "status": {
+        "loadBalancer": {"ingress": [{"ip": "192.0.2.101"}, {"ip": "100.64.0.7"}, {"hostname": "arr.x.ts.net"}]}
+    },
 }
 GATEWAY: dict[str, Any] = {
     "metadata": {"namespace": "gateway-arr", "name": "arr"},
@@ -88,9 +90,7 @@ def test_services_of_a_client() -> None:
     assert _seen.services_of(client, n.seen(clients={})) == []
 
 
-@pytest.mark.parametrize(
-    ("target", "expected"), [(8080, 8080), ("web", 8080), ("8081", 8081), ("other", 0)]
-)
+@pytest.mark.parametrize(("target", "expected"), [(8080, 8080), ("web", 8080), ("8081", 8081), ("other", 0)])
 def test_the_port_of_a_pod(target: Any, expected: int) -> None:
     assert _seen.pod_port(target, n.POD_OF_QBIT) == expected
 
@@ -118,7 +118,9 @@ def test_kinds_that_are_not_served_have_no_objects() -> None:
 
 def tries(kind: str, gateway: str = "arr", **more: Any) -> dict[str, bool]:
     gateways = {one.name: one for one in n.gateways(more.get("changes"))}
-    world = _plan.World(gateways, cluster(nodes=[{"status": {"addresses": [{"type": "InternalIP", "address": "192.0.2.10"}]}}]))
+    world = _plan.World(
+        gateways, cluster(nodes=[{"status": {"addresses": [{"type": "InternalIP", "address": "192.0.2.10"}]}}])
+    )
     row = row_of(Vantage(kind), gateways[gateway], gateways[gateway].routes[0], "reached")
     return {str(one): one.primary for one in _plan.tries(row, world)}
 
@@ -151,7 +153,9 @@ def test_a_gateway_that_the_cluster_does_not_have() -> None:
 
 
 def test_https_and_ports_of_listeners() -> None:
-    changes = {"arr": {"listeners": [{"protocol": "HTTPS", "tls_secret": "x", "hostname": "*.example.org"}, {"port": 8080}]}}
+    changes = {
+        "arr": {"listeners": [{"protocol": "HTTPS", "tls_secret": "x", "hostname": "*.example.org"}, {"port": 8080}]}
+    }
     gateways = {one.name: one for one in n.gateways(changes)}
     world = _plan.World(gateways, cluster())
     row = row_of(Vantage("pod"), gateways["arr"], gateways["arr"].routes[0], "reached")
@@ -164,7 +168,10 @@ def test_https_and_ports_of_listeners() -> None:
 
 def test_a_service_that_is_open_on_nodes_is_asked_there() -> None:
     door = {**SERVICE, "metadata": {"namespace": "core", "name": "radarr"}, "status": {}}
-    world = _plan.World({}, cluster(services=[door], nodes=[{"status": {"addresses": [{"type": "InternalIP", "address": "192.0.2.10"}]}}]))
+    world = _plan.World(
+        {},
+        cluster(services=[door], nodes=[{"status": {"addresses": [{"type": "InternalIP", "address": "192.0.2.10"}]}}]),
+    )
     row = Row(Vantage("lan"), Page("core", "radarr", 80), "refused", path="/")
     assert [str(one) for one in _plan.tries(row, world)] == ["10.96.0.101:80", "192.0.2.44:80", "192.0.2.10:30080"]
     row = Row(Vantage("pod", "x"), Page("core", "radarr", 80), "refused", path="/")
@@ -173,6 +180,7 @@ def test_a_service_that_is_open_on_nodes_is_asked_there() -> None:
 
 def test_controls_come_before_everything_else() -> None:
     steps = _plan.steps(Vantage("pod"), [n.Try("192.0.2.1", 80)], [n.Try("192.0.2.2", 80)] * 65, 1.0)
-    assert [one["id"] for one in steps] == ["control", "paths0", "paths64"]
+    assert [one["id"] for one in steps] == ["control", "paths0", "paths64", "again0", "again64"]
+    assert [one["attempts"][0]["timeout"] for one in steps] == [2.0, 1.0, 1.0, 2.0, 2.0]
     client = _plan.steps(n.QBIT, [], [], 1.0, resolver="10.222.1.1")
     assert [(one["id"], one["uids"]) for one in client] == [("control", [65534]), ("resolver", [65534])]
