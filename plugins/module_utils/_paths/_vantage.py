@@ -82,6 +82,7 @@ def manifest(vantage: Vantage, name: str, run: str, image: str) -> dict[str, Any
     # Labels of the inventory come first: ours are how a pod that was left behind is found.
     made["metadata"]["labels"] = {**dict(vantage.labels), **made["metadata"]["labels"]}
     del made["spec"]["nodeName"]
+    del made["spec"]["tolerations"]  # of nodes that are not ready as well: here the scheduler chooses
     made["spec"]["readinessGates"] = [{"conditionType": NEVER}]
     if vantage.account:
         made["spec"]["serviceAccountName"] = vantage.account

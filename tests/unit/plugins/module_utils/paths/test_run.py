@@ -213,6 +213,7 @@ def test_the_disposable_pod() -> None:
     assert made["metadata"]["namespace"] == "core"
     assert made["spec"]["serviceAccountName"] == "radarr"
     assert made["spec"]["automountServiceAccountToken"] is False
+    assert {"nodeName", "tolerations"} & set(made["spec"]) == set()
     # It is an endpoint of nothing, whatever its labels are.
     assert made["spec"]["readinessGates"] == [{"conditionType": _vantage.NEVER}]
     outside = _vantage.manifest(n.OUTSIDER, "p", "run", "image")
