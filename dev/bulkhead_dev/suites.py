@@ -30,9 +30,13 @@ class Suite:
     timeout: float = 1800.0
 
 
+# What took longer than ten seconds, in the suite's log.
+DURATIONS = ("--durations=20", "--durations-min=10")
+
+
 def _pytest(ctx: Context, *words: str, env: dict[str, str]) -> None:
     slow = [] if ctx.everything else ["-m", "not slow"]
-    ctx.run([ctx.program("python"), "-m", "pytest", "-q", *slow, *words], cwd=ctx.places.checkout, env=env)
+    ctx.run([ctx.program("python"), "-m", "pytest", "-q", *DURATIONS, *slow, *words], cwd=ctx.places.checkout, env=env)
 
 
 def _checkout_env(ctx: Context) -> dict[str, str]:
@@ -228,28 +232,14 @@ def lab_tests(ctx: Context) -> None:
     _pytest(ctx, "tests/lab", f"--ignore={LIFECYCLE}", env=env)
 
 
-def faults(ctx: Context) -> None:
-    """Each VPN layer alone, and the gateway's misfortunes, with senders running and the capture counting."""
-    ctx.need_lab()
-    _pytest(ctx, "tests/faults", env=_playbook_env(ctx))
+def _on_lab(folder: str) -> Callable[[Context], None]:
+    """Tests that run playbooks of the checkout on the lab."""
 
+    def run(ctx: Context) -> None:
+        ctx.need_lab()
+        _pytest(ctx, folder, env=_playbook_env(ctx))
 
-def runs(ctx: Context) -> None:
-    """Whole runs of the playbooks: what they write, leave behind and let slip; needs a lab with nothing on it."""
-    ctx.need_lab()
-    _pytest(ctx, "tests/runs", env=_playbook_env(ctx))
-
-
-def mesh(ctx: Context) -> None:
-    """The demo's inventory from an empty cluster and back: mesh, gateways and VPN beside each other."""
-    ctx.need_lab()
-    _pytest(ctx, "tests/mesh", env=_playbook_env(ctx))
-
-
-def mutations(ctx: Context) -> None:
-    """What verify must notice, broken on purpose: every protection, and the tool itself."""
-    ctx.need_lab()
-    _pytest(ctx, "tests/mutations", env=_playbook_env(ctx))
+    return run
 
 
 def benchmarks(ctx: Context) -> None:
@@ -297,10 +287,10 @@ SUITES = (
     Suite("molecule", "molecule test --all", molecule),
     Suite("installed", "Installed playbook in check mode", installed),
     Suite("lab-tests", "The lab's own suites", lab_tests, timeout=3600.0),
-    Suite("faults", "Faults on the VPN path", faults, timeout=3600.0),
-    Suite("runs", "Whole runs: writes, leftovers, secrets", runs, timeout=3600.0),
-    Suite("mesh", "Mesh, gateways and VPN beside each other", mesh, timeout=3600.0),
-    Suite("mutations", "What verify must notice, broken on purpose", mutations, timeout=3600.0),
+    Suite("faults", "Faults on the VPN path", _on_lab("tests/faults"), timeout=3600.0),
+    Suite("runs", "Whole runs: writes, leftovers, secrets", _on_lab("tests/runs"), timeout=3600.0),
+    Suite("mesh", "Mesh, gateways and VPN beside each other", _on_lab("tests/mesh"), timeout=3600.0),
+    Suite("mutations", "What verify must notice, broken on purpose", _on_lab("tests/mutations"), timeout=3600.0),
     Suite("benchmarks", "Benchmarks: ratios side by side", benchmarks, live=True),
     Suite("lifecycle", "The lab's life, and the machine as it was before", lifecycle, timeout=3600.0),
     Suite("lab-down", "Lab down", lab_down, always=True, live=True),

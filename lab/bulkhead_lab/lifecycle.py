@@ -138,6 +138,7 @@ def _lay_out(paths: Paths, store: Store) -> None:
         folder = store.folder(name)
         for program in folder.iterdir():
             (binaries / program.name).symlink_to(f"/opt/lab/build/{folder.name}/{program.name}")
+    (binaries / "wireguard-go").symlink_to(f"/opt/lab/build/{store.folder('wireguard').name}/wireguard")
     link = paths.state / "rootfs"
     link.unlink(missing_ok=True)
     link.symlink_to(store.folder("rootfs") / "root")

@@ -68,17 +68,25 @@ def go_programs(
     return Recipe(name, inputs, make, estimate=estimate)
 
 
-def debian_image(name: str, reference: str, packages: Sequence[str], **config: object) -> Recipe:
-    """An image that is a Debian system with ``packages``."""
+def debian_image(
+    name: str, reference: str, packages: Sequence[str], *, files: Sequence[tuple[str, str, str]] = (), **config: object
+) -> Recipe:
+    """An image that is a Debian system with ``packages``, and on it ``files`` (part, name in it, path in the image)."""
     image = ImageConfig(reference, **config)  # type: ignore[arg-type]
 
-    def make(target: Path, _: dict[str, Path]) -> None:
-        layer = target / "layer.tar"
-        debian(layer, packages)
-        write_archive(target / "image.tar", image, [layer], platform.machine())
-        layer.unlink()
+    def make(target: Path, parts: dict[str, Path]) -> None:
+        layers = [target / "layer.tar"]
+        debian(layers[0], packages)
+        if files:
+            layers.append(target / "files.tar")
+            layers[1].write_bytes(files_layer([(parts[part] / file, path) for part, file, path in files]))
+        write_archive(target / "image.tar", image, layers, platform.machine())
+        for layer in layers:
+            layer.unlink()
 
-    return Recipe(f"image-{name}", (SUITE, *packages, *SLIM, repr(image)), make, estimate=45)
+    inputs = (SUITE, *packages, *SLIM, repr(image), *(":".join(file) for file in files))
+    needs = tuple(dict.fromkeys(part for part, _, _ in files))
+    return Recipe(f"image-{name}", inputs, make, needs=needs, estimate=45)
 
 
 def files_image(

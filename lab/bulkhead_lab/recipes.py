@@ -7,6 +7,7 @@ from pathlib import Path
 from . import plan, recipes_mesh
 from .build import Recipe
 from .makers import SLIM, SUITE, debian, debian_image, files_image, go_programs
+from .paths import CHECKOUT_LAB
 
 NODE_PACKAGES = (
     "conntrack",
@@ -19,7 +20,7 @@ NODE_PACKAGES = (
     "runc",
     "tini",
 )
-OUTSIDE_PACKAGES = ("opentracker", "python3-libtorrent", "wireguard-go", "wireguard-tools")
+OUTSIDE_PACKAGES = ("opentracker", "python3-libtorrent", "wireguard-tools")
 TOOLBOX_PACKAGES = (
     "bind9-dnsutils",
     "ca-certificates",
@@ -34,9 +35,10 @@ TOOLBOX_PACKAGES = (
     "python3",
     "socat",
     "tcpdump",
-    "wireguard-go",
     "wireguard-tools",
 )
+# Debian's wireguard-go is of 2022: it handles each packet by itself, where newer ones take many at once.
+GO_WIREGUARD = CHECKOUT_LAB / "go-wireguard"
 QBITTORRENT_PACKAGES = ("iproute2", "qbittorrent-nox")
 
 
@@ -58,7 +60,13 @@ def recipes() -> list[Recipe]:
     )
     return [
         _root_file_system(),
-        debian_image("toolbox", "lab.local/toolbox:1", TOOLBOX_PACKAGES),
+        go_programs("wireguard", ["golang.zx2c4.com/wireguard"], 10, module=GO_WIREGUARD),
+        debian_image(
+            "toolbox",
+            "lab.local/toolbox:1",
+            TOOLBOX_PACKAGES,
+            files=[("wireguard", "wireguard", "/usr/local/bin/wireguard-go")],
+        ),
         debian_image("qbittorrent", "lab.local/qbittorrent:1", QBITTORRENT_PACKAGES),
         go_programs(
             "tools",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import subprocess
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,25 +47,47 @@ class LeakTest:
     twin: dict[str, dict[str, int]]
     attached_packets: int
     twin_packets: int
-    seconds: float
+
+    def judge(self) -> None:
+        """LabError unless nothing leaked although every sender sent and the capture saw what nothing protects."""
+        idle = [name for counts in (self.attached, self.twin) for name, count in counts.items() if not count["tried"]]
+        if idle or not self.twin_packets:
+            raise LabError("A sender did not send or the twin's packets were not seen, so the zero proves nothing.")
+        if self.attached_packets:
+            raise LabError(f"{self.attached_packets} packets left the node from the attached pod, past the VPN.")
 
 
-def run(paths: Paths, namespace: str, pod: str, container: str, seconds: float) -> LeakTest:
-    """Send from both pods for ``seconds``, with proxy-ARP on; the two use different targets, which tells them apart."""
+def run(
+    paths: Paths, namespace: str, pod: str, container: str, seconds: float, event: Callable[[], object] | None = None
+) -> LeakTest:
+    """The same as ``during`` with a twin of its own and proxy-ARP on."""
     make_twin(paths, namespace)
     lab_call(paths, "proxy-arp", value="on")
     try:
-        before = lab_call(paths, "capture")
-        attached = start(paths, namespace, pod, container, plan.TARGET4, seconds)
-        twin = start(paths, namespace, TWIN, "app", plan.PEER4, seconds)
-        told = [finish(process, seconds) for process in (attached, twin)]
-        window = capture.difference(before, lab_call(paths, "capture"))
+        return during(paths, namespace, pod, container, seconds, event)
     finally:
         lab_call(paths, "proxy-arp", value="off")
         lifecycle.kubectl(paths, "-n", namespace, "delete", "pod", TWIN, "--grace-period=0", "--force", "--wait=false")
+
+
+def during(
+    paths: Paths, namespace: str, pod: str, container: str, seconds: float, event: Callable[[], object] | None = None
+) -> LeakTest:
+    """Send from a pod and from the twin beside it for ``seconds``, and have ``event`` happen a second after the start.
+
+    The two use different targets, which tells them apart.
+    """
+    before = lab_call(paths, "capture")
+    attached = start(paths, namespace, pod, container, plan.TARGET4, seconds)
+    twin = start(paths, namespace, TWIN, "app", plan.PEER4, seconds)
+    if event:
+        time.sleep(1)
+        event()
+    told = [finish(process, seconds) for process in (attached, twin)]
+    window = capture.difference(before, lab_call(paths, "capture"))
     if not window["complete"]:
         raise LabError(f"The capture's window is not complete ({window['reason']}), so it proves nothing.")
-    return LeakTest(told[0], told[1], packets(window, plan.TARGET4), packets(window, plan.PEER4), seconds)
+    return LeakTest(told[0], told[1], packets(window, plan.TARGET4), packets(window, plan.PEER4))
 
 
 def packets(window: dict[str, Any], destination: str) -> int:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from . import net, plan, wireguard
 from .errors import LabError
-from .paths import INSIDE_STATE
+from .paths import INSIDE_BIN, INSIDE_STATE
 
 SOCKETS = Path("/run/wireguard")
 START_TIMEOUT = 10.0  # seconds
@@ -53,7 +53,7 @@ def serve(server: plan.VpnServer) -> int:
     socket = SOCKETS / f"{device}.sock"
     socket.unlink(missing_ok=True)  # a killed server leaves it, and wireguard-go would then refuse to start
     child = subprocess.Popen(
-        ["wireguard-go", device],
+        [f"{INSIDE_BIN}/wireguard-go", device],
         env={"LOG_LEVEL": "error", "WG_PROCESS_FOREGROUND": "1", "PATH": os.environ.get("PATH", os.defpath)},
         preexec_fn=_die_with_parent,
     )

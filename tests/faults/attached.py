@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import plays
 from running_lab import kubectl
 
-from bulkhead_lab import capture, plan, senders, world
-from bulkhead_lab.client import lab_call
+from bulkhead_lab import plan, senders, world
 from bulkhead_lab.paths import Paths
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -41,10 +40,10 @@ VARIABLES = {
 
 def play(name: str, more: dict[str, Any] | None = None) -> tuple[int, str]:
     """Run one of the collection's playbooks with this suite's inventory; its exit code and what it printed."""
-    words = ["ansible-playbook", "-i", str(ROOT / "molecule" / "inventory.yml"), f"playbooks/{name}.yml"]
-    variables = json.dumps({**VARIABLES, **(more or {})})
-    done = subprocess.run([*words, "-e", variables], cwd=ROOT, capture_output=True, text=True, check=False, timeout=400)
-    return done.returncode, done.stdout + done.stderr
+    given = {**VARIABLES, **(more or {})}
+    paths = Paths.from_environment()
+    done = plays.run(paths, name, inventory="molecule/inventory.yml", variables=given, vpn_namespace=VPN)
+    return done.code, done.output
 
 
 def playbook(name: str, more: dict[str, Any] | None = None, check: bool = True) -> int:
@@ -111,27 +110,9 @@ def user_objects(paths: Paths) -> list[dict[str, Any]]:
     ]
 
 
-@dataclass(frozen=True)
-class Window:
-    """What senders in the attached pod tried during a fault, and what got out."""
-
-    tried: dict[str, int]
-    leaked: int
-    twin: int
-
-
-def during(paths: Paths, seconds: float, fault: Callable[[], None]) -> Window:
-    """Run ``fault`` while an attached pod and its unattached twin send; proxy-ARP is on."""
-    before = lab_call(paths, "capture")
-    attached = senders.start(paths, CLIENTS, POD, "app", plan.TARGET4, seconds)
-    twin = senders.start(paths, CLIENTS, senders.TWIN, "app", plan.PEER4, seconds)
-    time.sleep(1)
-    fault()
-    tried = {name: count["tried"] for name, count in senders.finish(attached, seconds).items()}
-    senders.finish(twin, seconds)
-    window = capture.difference(before, lab_call(paths, "capture"))
-    assert window["complete"], window["reason"]
-    return Window(tried, senders.packets(window, plan.TARGET4), senders.packets(window, plan.PEER4))
+def during(paths: Paths, seconds: float, fault: Callable[[], object] | None = None) -> senders.LeakTest:
+    """Run ``fault`` while the attached pod and its unattached twin send; the suite has proxy-ARP on."""
+    return senders.during(paths, CLIENTS, POD, "app", seconds, fault)
 
 
 def seen_address(timeout: int = 1) -> str:

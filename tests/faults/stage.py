@@ -6,14 +6,13 @@ import json
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import attached
-from running_lab import apply, kubectl
+from running_lab import apply, kubectl, until
 
 from bulkhead_lab import capture, plan, senders
 from bulkhead_lab.client import lab_call
@@ -122,15 +121,6 @@ def refusal(name: str) -> str:
     events = get("events", "", "--field-selector", selector)["items"]
     newest = max(events, key=lambda one: one.get("lastTimestamp") or one.get("eventTime") or "", default={})
     return str(newest.get("message", ""))
-
-
-def until(look: Callable[[], bool], what: str, limit: float = 40.0) -> float:
-    """Wait for something; how long it took in seconds."""
-    start = time.monotonic()
-    while not look():
-        assert time.monotonic() - start < limit, f"{what}: not within {limit:g} s"
-        time.sleep(0.3)
-    return time.monotonic() - start
 
 
 def ready(name: str) -> None:

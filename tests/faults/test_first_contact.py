@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import attached
 import pytest
 import stage
-from running_lab import apply
+from running_lab import apply, until
 
 from bulkhead_lab.client import lab_call
 from bulkhead_lab.paths import Paths
@@ -35,7 +35,7 @@ def newcomer(shapes: Paths) -> Iterator[Paths]:
 
 def sealed(paths: Paths) -> None:
     """Every pod has its guard, tries to send, and nothing leaves."""
-    stage.until(lambda: stage.state(NAME) == "guarded", "no plain pod is left", 10)
+    until(lambda: stage.state(NAME) == "guarded", "no plain pod is left", 10)
     with stage.watching(paths) as seen:
         for pod in stage.pods(NAME):
             assert min(stage.from_within(pod["metadata"]["name"], 2).values()) > 0
@@ -44,7 +44,7 @@ def sealed(paths: Paths) -> None:
 
 def back(since: float) -> None:
     """The first pod leaves by the VPN soon enough."""
-    stage.until(lambda: stage.leaves_by_the_vpn(f"{NAME}-0"), "the pod leaves by the VPN", 60)
+    until(lambda: stage.leaves_by_the_vpn(f"{NAME}-0"), "the pod leaves by the VPN", 60)
     assert time.monotonic() - since < RECOVERY
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import attached
 import pytest
 import stage
-from running_lab import kubectl
+from running_lab import kubectl, until
 
 from bulkhead_lab.paths import Paths
 
@@ -63,7 +63,7 @@ def rewritten(shapes: Paths) -> Iterator[Paths]:
     kubectl("apply", "-f", "-", stdin=manifest())
     stage.ready(NAME)
     stage.vpn_client(stage.client(NAME))
-    stage.until(lambda: stage.leaves_by_the_vpn(f"{NAME}-0"), "the pod leaves by the VPN")
+    until(lambda: stage.leaves_by_the_vpn(f"{NAME}-0"), "the pod leaves by the VPN")
     yield shapes
     stage.clear()
 
@@ -91,4 +91,4 @@ def test_no_edit_opens_it(rewritten: Paths, tmp_path: Path, edit: Callable[[], N
         assert proof.verdict == "protected", proof
     attached.playbook("site", BOTH)
     assert stage.state(NAME) == "guarded"
-    stage.until(lambda: stage.leaves_by_the_vpn(f"{NAME}-0"), "the pod leaves by the VPN", 15)
+    until(lambda: stage.leaves_by_the_vpn(f"{NAME}-0"), "the pod leaves by the VPN", 15)

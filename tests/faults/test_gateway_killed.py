@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import attached
 import pytest
 import stage
-from running_lab import kubectl, lab
+from running_lab import kubectl, lab, until
 
 from bulkhead_lab import demo, plan, senders, world
 from bulkhead_lab.paths import Paths
@@ -29,7 +29,7 @@ def steady(shapes: Paths) -> Iterator[Paths]:
     """An attached workload that sends all the time."""
     stage.put(stage.stateful_set(NAME))
     stage.vpn_client(stage.client(NAME))
-    stage.until(lambda: stage.leaves_by_the_vpn(POD), "the pod leaves by the VPN")
+    until(lambda: stage.leaves_by_the_vpn(POD), "the pod leaves by the VPN")
     yield shapes
     kubectl(*CONTROLLER, "--replicas=1")
     stage.clear()
@@ -48,7 +48,7 @@ def kill(container: str, times: int) -> None:
     """End the container from the node as often as asked, each time as soon as it runs again."""
     last = ""
     for _time in range(times):
-        stage.until(lambda last=last: running(container) not in ("", last), f"{container} runs again", RECOVERY)
+        until(lambda last=last: running(container) not in ("", last), f"{container} runs again", RECOVERY)
         last = running(container)
         lab("node-exec", "--", "ctr", "-n", "k8s.io", "task", "kill", "-s", "SIGKILL", last)
 
@@ -58,7 +58,7 @@ def test_the_engine_container_is_killed_twice(steady: Paths) -> None:
     with stage.watching(steady) as seen:
         kill("engine", 2)
         time.sleep(1)
-        took = stage.until(lambda: stage.leaves_by_the_vpn(POD), "the pod leaves by the VPN", RECOVERY)
+        took = until(lambda: stage.leaves_by_the_vpn(POD), "the pod leaves by the VPN", RECOVERY)
     print(f"back after {1 + took:.1f} s")
     seen.none()
     assert min(stage.tries(POD, 5).values()) > 0
@@ -70,7 +70,7 @@ def test_a_container_is_killed_ten_times(steady: Paths, container: str) -> None:
     with stage.watching(steady) as seen:
         kill(container, TIMES)
         time.sleep(1)
-        took = stage.until(lambda: stage.leaves_by_the_vpn(POD), "the pod leaves by the VPN", RECOVERY)
+        took = until(lambda: stage.leaves_by_the_vpn(POD), "the pod leaves by the VPN", RECOVERY)
     print(f"back after {1 + took:.1f} s")
     seen.none()
     assert min(stage.tries(POD, 60).values()) > 0
@@ -86,7 +86,7 @@ def test_a_container_is_killed_while_the_endpoint_controller_is_down(steady: Pat
         kill("engine", 3)
         time.sleep(5)
         kubectl(*CONTROLLER, "--replicas=1")
-        took = stage.until(lambda: stage.leaves_by_the_vpn(POD), "the pod leaves by the VPN", RECOVERY)
+        took = until(lambda: stage.leaves_by_the_vpn(POD), "the pod leaves by the VPN", RECOVERY)
     print(f"back after {took:.1f} s")
     seen.none()
 

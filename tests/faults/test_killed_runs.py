@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 import stage
-from running_lab import lab, netpol
+from running_lab import lab, netpol, until
 
 from bulkhead_lab.paths import Paths
 
@@ -54,7 +54,7 @@ def guard_alone(paths: Paths) -> None:
 
 def settled(*wanted: str) -> str:
     """The workload's state once it is one of these; pods that end take a moment."""
-    stage.until(lambda: stage.state(NAME) in wanted, f"{NAME} is {' or '.join(wanted)}", 15)
+    until(lambda: stage.state(NAME) in wanted, f"{NAME} is {' or '.join(wanted)}", 15)
     return stage.state(NAME)
 
 
@@ -62,8 +62,8 @@ def complete(paths: Paths) -> None:
     """Attached, by the VPN, with senders that try."""
     attach()
     assert settled("guarded") == "guarded"
-    stage.until(lambda: stage.leaves_by_the_vpn(POD), "the pod leaves by the VPN", 15)
-    stage.until(lambda: min(stage.tries(POD, 5).values()) > 0, "both senders try", 15)
+    until(lambda: stage.leaves_by_the_vpn(POD), "the pod leaves by the VPN", 15)
+    until(lambda: min(stage.tries(POD, 5).values()) > 0, "both senders try", 15)
     guard_alone(paths)
     assert stage.vpn_client(stage.client(NAME))["changed"] is False
 
@@ -111,7 +111,7 @@ def test_a_detach_to_open_killed_step_after_step(behind: Paths) -> None:
     seen.none()
     detach("open")
     assert settled("plain") == "plain"
-    stage.until(lambda: stage.seen_address(POD) not in ("", stage.attached.SERVER.exit4), "it leaves by the node", 15)
+    until(lambda: stage.seen_address(POD) not in ("", stage.attached.SERVER.exit4), "it leaves by the node", 15)
 
 
 @pytest.mark.slow
@@ -154,8 +154,8 @@ def test_a_new_agent_killed_step_after_step(behind: Paths) -> None:
         for step in ("admission", "effective", "template", "rollout", "narrow"):
             stage.vpn_client(stage.client(NAME), stop=f"attach.{step}", agent_image=OTHER_IMAGE)
             assert settled("guarded") == "guarded"
-        stage.until(lambda: stage.leaves_by_the_vpn(POD), "the pod leaves by the VPN", 15)
-        stage.until(lambda: min(stage.tries(POD, 5).values()) > 0, "both senders try", 15)
+        until(lambda: stage.leaves_by_the_vpn(POD), "the pod leaves by the VPN", 15)
+        until(lambda: min(stage.tries(POD, 5).values()) > 0, "both senders try", 15)
     netpol("mode", "on")
     seen.none()
     assert stage.vpn_client(stage.client(NAME), agent_image=OTHER_IMAGE)["changed"] is False

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -52,3 +54,12 @@ def packets(window: dict[str, Any], protocol: str, destination: str) -> int:
     """Packets of a capture window to ``destination``; the window must be complete."""
     assert window["complete"] is True, window
     return sum(f["packets"] for f in window["flows"] if f["protocol"] == protocol and f["destination"] == destination)
+
+
+def until(look: Callable[[], bool], what: str, limit: float = 40.0) -> float:
+    """Wait for something; how long it took in seconds."""
+    start = time.monotonic()
+    while not look():
+        assert time.monotonic() - start < limit, f"{what}: not within {limit:g} s"
+        time.sleep(0.3)
+    return time.monotonic() - start

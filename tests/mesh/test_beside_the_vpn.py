@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 
 import pytest
-from running_lab import kubectl
-from whole import CLIENTS, POD, Site, annotation, rollout, until
+from running_lab import kubectl, until
+from whole import CLIENTS, POD, Site, annotation, rollout
 
 REDIRECTION = "ambient.istio.io/redirection"
 

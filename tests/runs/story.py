@@ -6,17 +6,16 @@ import base64
 import json
 import os
 import re
-import subprocess
-import time
 from dataclasses import dataclass, field
 from typing import Any
 
 import attached
 import objects
+import plays
 from needles import Arguments
 from running_lab import kubectl, lab
 
-from bulkhead_lab import audit, wireguard
+from bulkhead_lab import wireguard
 from bulkhead_lab.paths import INSIDE_STATE, Paths
 
 MADE = "runs-made"  # a namespace that only the inventory knows
@@ -26,23 +25,13 @@ VARIABLES = {
     "bulkhead_namespaces": [*attached.VARIABLES["bulkhead_namespaces"], {"name": MADE, "mesh": "none"}],
 }
 WORKLOAD = f"{attached.CLIENTS}/{attached.NAME}"
-RECAP = re.compile(r"^localhost +: ok=\d+ +changed=(\d+) ", re.MULTILINE)
-
-
-@dataclass(frozen=True)
-class Run:
-    """What a playbook that succeeded said, changed by its own count, and wrote by the API server's."""
-
-    output: str
-    changed: int
-    writes: dict[str, dict[str, int]]
 
 
 @dataclass
 class Story:
     """The runs by name, and what was read between them."""
 
-    runs: dict[str, Run] = field(default_factory=dict, repr=False)
+    runs: dict[str, plays.Run] = field(default_factory=dict, repr=False)
     untouched: list[str] = field(default_factory=list)  # between two looks at the same cluster
     attached: list[str] = field(default_factory=list)  # while ours is there
     stopped: list[str] = field(default_factory=list)  # after teardown
@@ -78,8 +67,8 @@ def tell(paths: Paths) -> Story:
     story.untouched = objects.difference(before, objects.now())
 
     def run(name: str, playbook: str, *words: str, **more: Any) -> None:
-        code, story.runs[name] = _run(paths, playbook, words, more)
-        assert code == 0, f"{name}: {story.runs[name].output[-4000:]}"
+        found = story.runs[name] = _run(paths, playbook, *words, **more)
+        assert found.code == 0, f"{name}: {found.output[-4000:]}"
 
     with story.arguments:
         run("check on fresh", "site", "--check", "--diff")
@@ -107,7 +96,7 @@ def tell(paths: Paths) -> Story:
 
 def clean_up(paths: Paths) -> None:
     """Remove what the story leaves, also after it broke off."""
-    _run(paths, "teardown", (), {})
+    _run(paths, "teardown")
     kubectl("delete", "namespace", attached.CLIENTS, attached.VPN, MADE, "--ignore-not-found")
     _preshared(paths, "/dev/null")
 
@@ -144,28 +133,17 @@ def _preshared(paths: Paths, file: str) -> None:
     lab("exec", f"vpn-{server.name}", "--", "wg", "set", device, "peer", peer, "preshared-key", file)
 
 
-def _run(paths: Paths, playbook: str, words: tuple[str, ...], more: dict[str, Any]) -> tuple[int, Run]:
-    log = paths.state / "audit.log"
-    start = audit.mark(log)
-    command = ["ansible-playbook", "-i", "molecule/inventory.yml", f"playbooks/{playbook}.yml", *words]
-    command += ["-e", json.dumps({**VARIABLES, **more})]
-    # with -vvv it shows the options of modules only when told so
-    env = {**os.environ, "ANSIBLE_INJECT_INVOCATION": "true"}
-    begin = time.monotonic()
-    done = subprocess.run(command, cwd=attached.ROOT, env=env, capture_output=True, text=True, check=False, timeout=400)
-    output = done.stdout + done.stderr
-    print(f"{playbook} {' '.join(words)}: {time.monotonic() - begin:.1f} s")
-    recap = RECAP.findall(output)
-    writes = audit.count_writes(event for event in audit.events(log, start) if _is_ours(event))
-    return done.returncode, Run(output, int(recap[-1]) if recap else -1, writes)
-
-
-def _is_ours(event: dict[str, Any]) -> bool:
-    """Whether a request came from a run, or from what it left in the cluster."""
-    user, program = event["user"]["username"], str(event.get("userAgent"))
-    if user.startswith(f"system:serviceaccount:{attached.VPN}:"):
-        return True
-    return user == "lab-admin" and not program.startswith("kubectl")
+def _run(paths: Paths, playbook: str, *words: str, **more: Any) -> plays.Run:
+    return plays.run(
+        paths,
+        playbook,
+        *words,
+        inventory="molecule/inventory.yml",
+        variables={**VARIABLES, **more},
+        vpn_namespace=attached.VPN,
+        # with -vvv it shows the options of modules only when told so
+        env={"ANSIBLE_INJECT_INVOCATION": "true"},
+    )
 
 
 def _collect(paths: Paths, story: Story) -> None:

@@ -59,6 +59,21 @@ def dataplane(evidence: PodEvidence | GatewayEvidence) -> str:
     return "" if isinstance(evidence.mesh, Missing) else evidence.mesh.dataplane
 
 
+def _inside(evidence: PodEvidence) -> MeshView | Finding:
+    """What is known of the mesh around a pod that is declared to be in it."""
+    if isinstance(evidence.mesh, Missing):
+        return unknown(str(evidence.mesh))
+    return evidence.mesh if evidence.mesh.declared else skipped(_NO_MESH)
+
+
+def _redirected(evidence: PodEvidence) -> tuple[list[int], MeshView] | Finding:
+    """Where the pod's traffic is sent to, beside what is known of the mesh around it."""
+    ports = _redirects(evidence.probe)
+    if isinstance(ports, Missing):
+        return unknown(str(ports))
+    return unknown(str(evidence.mesh)) if isinstance(evidence.mesh, Missing) else (ports, evidence.mesh)
+
+
 def capture_off(evidence: PodEvidence) -> Finding:
     """dns-capture-off: no rule of the mesh takes the pod's names, and none will after the mesh's agent restarted."""
     ports = _redirects(evidence.probe)
@@ -79,47 +94,45 @@ def capture_off(evidence: PodEvidence) -> Finding:
 
 def enrolled(evidence: PodEvidence) -> Finding:
     """mesh-enrolled: in the mesh or out of it, as the inventory says, by rules and by annotation."""
-    ports, view = _redirects(evidence.probe), evidence.mesh
-    for value in (ports, view):
-        if isinstance(value, Missing):
-            return unknown(str(value))
+    found = _redirected(evidence)
+    if isinstance(found, Finding):
+        return found
+    ports, view = found
     told = _annotation(evidence.pod, REDIRECTION)
-    seen = f"redirected to {_shown(ports)}; annotation {told or 'absent'}"  # type: ignore[arg-type]
-    if not view.declared:  # type: ignore[union-attr]
+    seen = f"redirected to {_shown(ports)}; annotation {told or 'absent'}"
+    if not view.declared:
         if ports or told:
             return failed(seen, "the pod is in a mesh that the inventory does not name")
         return passed(f"out, as declared; {seen}")
     if told == PENDING:
         return failed(seen, "the rules are set and nobody serves them: the pod has no traffic in the mesh")
-    if OUTBOUND not in ports or told != CAPTURED:  # type: ignore[operator]
+    if OUTBOUND not in ports or told != CAPTURED:
         return failed(seen, "the pod should be in the mesh and is not")
     return passed(f"in, as declared; {seen}")
 
 
 def rules(evidence: PodEvidence) -> Finding:
     """mesh-rules: the redirections are those this collection was tried with."""
-    ports, view = _redirects(evidence.probe), evidence.mesh
-    for value in (ports, view):
-        if isinstance(value, Missing):
-            return unknown(str(value))
-    if not ports and not view.declared:  # type: ignore[union-attr]
+    found = _redirected(evidence)
+    if isinstance(found, Finding):
+        return found
+    ports, view = found
+    if not ports and not view.declared:
         return skipped(_NO_MESH)
-    strange = sorted(set(ports) - KNOWN)  # type: ignore[arg-type]
+    strange = sorted(set(ports) - KNOWN)
     if strange:
         return failed(
             f"redirected to {_shown(strange)}", "these ports are none of the mesh's: it may work in another way"
         )
-    backend = evidence.probe.fact("mesh")["backend"]  # type: ignore[union-attr]  # not Missing, as the loop has seen
-    return passed(f"{backend}: {_shown(ports)}")  # type: ignore[arg-type]
+    backend = evidence.probe.fact("mesh")["backend"]  # not Missing: there are ports
+    return passed(f"{backend}: {_shown(ports)}")
 
 
 def probes(evidence: PodEvidence) -> Finding:
     """mesh-probe: the kubelet's probes pass from the address under which the mesh shows them."""
-    view = evidence.mesh
-    if isinstance(view, Missing):
-        return unknown(str(view))
-    if not view.declared:
-        return skipped(_NO_MESH)
+    view = _inside(evidence)
+    if isinstance(view, Finding):
+        return view
     if isinstance(view.probe_addresses, Missing):
         return unknown(str(view.probe_addresses))
     conditions = {one["type"]: one for one in (evidence.pod.get("status") or {}).get("conditions") or []}
@@ -134,11 +147,9 @@ def probes(evidence: PodEvidence) -> Finding:
 
 def audit(evidence: PodEvidence) -> Finding:
     """mesh-se-audit: nothing in the mesh takes the pod's traffic to the outside another way."""
-    view = evidence.mesh
-    if isinstance(view, Missing):
-        return unknown(str(view))
-    if not view.declared:
-        return skipped(_NO_MESH)
+    view = _inside(evidence)
+    if isinstance(view, Finding):
+        return view
     if isinstance(view.audit, Missing):
         return unknown(str(view.audit))
     if view.audit:
@@ -157,11 +168,9 @@ def talks_in(evidence: PodEvidence) -> Finding:
 
 
 def _talks(evidence: PodEvidence, name: str) -> Finding:
-    view = evidence.mesh
-    if isinstance(view, Missing):
-        return unknown(str(view))
-    if not view.declared:
-        return skipped(_NO_MESH)
+    view = _inside(evidence)
+    if isinstance(view, Finding):
+        return view
     if name not in view.ports:
         return skipped("the inventory names nobody in the mesh for it")
     ports = view.ports[name]
