@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any
 
 import paths_on_lab as lab_paths
@@ -55,6 +57,18 @@ def test_mutation(site: Site, mutation: Mapping[str, Any]) -> None:
             lab_paths.do(step)
         # Nothing else may change: a path that fails whatever is broken shows nothing.
         until(mutation, mutation["expect"])
+
+
+@pytest.mark.slow
+def test_a_path_that_is_not_as_declared_fails_the_play(site: Site, tmp_path: Path) -> None:
+    files = {kind: str(tmp_path / kind) for kind in ("json", "junit", "html")}
+    wrong = [{"from": "lan", "to": {"gateway": "arr", "path": "/radarr/"}, "expect": "refused"}]
+    words = ("verify", "--tags", "paths")
+    run = site.run("wrong", *words, check=False, bulkhead_paths=wrong, bulkhead_paths_reports=files)
+    assert run.code != 0
+    assert "core/radarr:7878 can be reached from there" in run.output
+    assert json.loads(Path(files["json"]).read_text())["verdict"] == "not_as_declared"
+    assert all(Path(one).stat().st_size for one in files.values())
 
 
 # -- the tool itself is broken: then nothing is known -------------------------------
