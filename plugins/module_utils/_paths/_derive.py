@@ -28,7 +28,7 @@ from ansible_collections.bulkhead.mesh.plugins.module_utils._paths._model import
     Row,
     Vantage,
 )
-from ansible_collections.bulkhead.mesh.plugins.module_utils._paths._parse import behind, row_of, vantage_of
+from ansible_collections.bulkhead.mesh.plugins.module_utils._paths._parse import behind, first_host, row_of, vantage_of
 from ansible_collections.bulkhead.mesh.plugins.module_utils._paths._seen import Seen, services_of
 
 EXPOSED = {LAN: ("lan", "both"), TAILNET: ("tailnet", "both")}
@@ -81,8 +81,7 @@ def _others(gateway: Gateway, gateways: Iterable[Gateway]) -> list[Route]:
 def _direct(source: Vantage, route: Route, expect: str) -> Row:
     """The same page from the Service itself, without any gateway."""
     path = behind(route.path, route.rewrite, route.path.rstrip("/") + "/" if route.rewrite else route.path)
-    host = route.hostnames[0].replace("*", "bulkhead", 1) if route.hostnames else ""
-    page = Page(route.namespace, route.service, route.port, path, host=host)
+    page = Page(route.namespace, route.service, route.port, path, host=first_host(route))
     return Row(source, page, expect, path=path)
 
 

@@ -12,6 +12,7 @@ the page came from no address. Everything else is unknown.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -30,7 +31,7 @@ from ansible_collections.bulkhead.mesh.plugins.module_utils._checks._result impo
     unknown,
 )
 from ansible_collections.bulkhead.mesh.plugins.module_utils._paths import _plan
-from ansible_collections.bulkhead.mesh.plugins.module_utils._paths._identity import Book
+from ansible_collections.bulkhead.mesh.plugins.module_utils._paths._identity import ERROR, Book
 from ansible_collections.bulkhead.mesh.plugins.module_utils._paths._model import (
     POD,
     REACHED,
@@ -46,6 +47,9 @@ from ansible_collections.bulkhead.mesh.plugins.module_utils._paths._model import
 AS_DECLARED, NOT_AS_DECLARED = "as_declared", "not_as_declared"
 VANTAGE_CHECK, PAGE_CHECK, GATEWAY_CHECK = "ctl-vantage", "ctl-page", "ctl-gateway"
 NAMES = {REACHED: "path-reached", REFUSED: "path-refused"}
+# What gateways and the mesh's proxies say themselves: there is no such route, or the policy denies it.
+NO_ROUTE = (404, 421)
+RBAC = hashlib.sha256(b"RBAC: access denied").hexdigest()[:32]
 _NO_WAY = ("no_name",)  # outcomes of names that do not exist where they were asked
 
 
@@ -89,14 +93,16 @@ class Evidence:
 def book(evidence: Evidence) -> Book:
     """Pages as their Services answered pods, and those that are declared to hold a text."""
     made = Book()
-    references = _plan.references(evidence.pages, evidence.world)
-    contents = {page.content: page for page in evidence.pages if page.content}
+    references = _plan.references(_plan.pages(evidence.rows, evidence.world), evidence.world)
     for vantage in evidence.brought:
         for one, answer in evidence.answers_of(vantage).items():
             if vantage.kind == POD and one in references:
                 made.add(references[one], answer)
-            if one.content in contents:
-                made.found(contents[one.content], answer)
+    for row in evidence.rows:
+        answers = evidence.answers_of(row.source) if row.page.content else {}
+        for one in _plan.tries(row, evidence.world) if answers else ():
+            if one in answers:
+                made.found(row.page, answers[one])
     return made
 
 
@@ -243,6 +249,8 @@ def _reached(row: Row, got: Answers, brought: Brought, evidence: Evidence, known
         return unknown("an attempt could not be made", _all(lacking))
     if not brought.spoke and not any(answer.spoke for answer in lacking.values()):
         return unknown("nothing answered this vantage, so it may have no network at all", _all(lacking))
+    if any(known.stranger(answer, row.page) for answer in lacking.values()):
+        return unknown(_strange(row), _all(lacking))
     instead = f", but that of {', '.join(dict.fromkeys(shared))}" if shared else ""
     return failed(_all(lacking), f"the page did not come back{instead}", control=PAGE_CHECK)
 
@@ -259,6 +267,8 @@ def _refused(row: Row, got: Answers, brought: Brought, evidence: Evidence, known
         return unknown("an attempt could not be made", text)
     if not known.known(row.page):
         return unknown(_unrecognised(row.page, evidence), text)
+    if any(_unsettled(answer, row, known) for answer in got.values()):
+        return unknown(_strange(row), text)
     if not brought.spoke:
         return unknown("nothing answered this vantage before, so it may have no network at all", text)
     if brought.slowest * 2 > brought.patience and any(answer.outcome == "timeout" for answer in got.values()):
@@ -286,6 +296,20 @@ def _alive(row: Row, evidence: Evidence, known: Book) -> list[Vantage]:
 
 def _alike(row: Row, others: Sequence[str]) -> str:
     return f"{row.page} answers the same as {', '.join(dict.fromkeys(others))}: give a path or content that tells them apart"
+
+
+def _unsettled(answer: Answer, row: Row, known: Book) -> bool:
+    """Whether this may be the application after all: a page that nobody knows, or an error that only it would give."""
+    if row.page.content or not answer.spoke:
+        return False
+    if answer.status >= ERROR:
+        denied = answer.status == 403 and answer.digest == RBAC
+        return not (denied or (row.gateway and (answer.status >= 500 or answer.status in NO_ROUTE)))
+    return not known.whose(answer)
+
+
+def _strange(row: Row) -> str:
+    return f"something answered, and nobody can say whether that is {row.page}: give content"
 
 
 def _not_made(answer: Answer) -> bool:

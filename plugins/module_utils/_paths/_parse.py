@@ -195,10 +195,15 @@ def covers(prefix: str, path: str) -> bool:
 def row_of(source: Vantage, gateway: Gateway, route: Route, expect: str, asked: str = "") -> Row:
     """The question for a route's page at a gateway, its own or another one."""
     path = asked or (route.path.rstrip("/") + "/" if route.rewrite else route.path)
-    host = route.hostnames[0].replace("*", "bulkhead", 1) if route.hostnames else ""
     own = route in gateway.routes
-    page = Page(route.namespace, route.service, route.port, behind(route.path, route.rewrite, path), host=host)
+    inner = behind(route.path, route.rewrite, path)
+    page = Page(route.namespace, route.service, route.port, inner, host=first_host(route))
     return Row(source, page, expect, gateway.name, path, route.listeners if own else ())
+
+
+def first_host(route: Route) -> str:
+    """A host name that a route takes, empty for any."""
+    return route.hostnames[0].replace("*", "bulkhead", 1) if route.hostnames else ""
 
 
 def behind(prefix: str, rewrite: str, path: str) -> str:

@@ -30,7 +30,7 @@ from ansible_collections.bulkhead.mesh.plugins.module_utils._paths._model import
     Try,
     Vantage,
 )
-from ansible_collections.bulkhead.mesh.plugins.module_utils._paths._parse import row_of
+from ansible_collections.bulkhead.mesh.plugins.module_utils._paths._parse import behind, covers, first_host, row_of
 from ansible_collections.bulkhead.mesh.plugins.module_utils._paths._seen import Door, Seen
 
 API_SERVICE, API_PORT, API_PATH = "default/kubernetes", 443, "/version"
@@ -118,6 +118,22 @@ def reference(page: Page, address: str) -> Try:
     """The request to the Service itself."""
     host = page.host or f"{page.service}.{page.namespace}"
     return Try(address, page.port, page.path, host, page.tls, page.content)
+
+
+def pages(rows: Sequence[Row], world: World) -> list[Page]:
+    """Pages that have to be known: those of the rows, and what a gateway's own routes answer at the same paths.
+
+    An application behind a gateway may answer any path; only who knows its answer can tell it from the page in question.
+    """
+    found = [row.page for row in rows]
+    for row in rows:
+        own = world.gateways[row.gateway].routes if row.gateway else ()
+        for route in [one for one in own if covers(one.path, row.path)]:
+            host = row.page.host or first_host(route)
+            found.append(
+                Page(route.namespace, route.service, route.port, behind(route.path, route.rewrite, row.path), host=host)
+            )
+    return list(dict.fromkeys(found))
 
 
 def references(pages: Collection[Page], world: World) -> dict[Try, Page]:
@@ -210,9 +226,17 @@ def answers(
             if isinstance(step, Missing) or len(step.attempts) != len(wanted):
                 return Missing("the probe did not make all attempts")
             for one, attempt in zip(wanted, step.attempts):
-                if one not in found or not found[one].spoke:
-                    found[one] = answer(attempt)
+                found[one] = merged(found.get(one), answer(attempt))
     return found, any(one.spoke for one in early)
+
+
+def merged(first: Answer | None, second: Answer) -> Answer:
+    """Two answers to the same request as one. A page that is not the same twice is not known by its content."""
+    if first is None or not first.spoke:
+        return second
+    if not second.spoke or first.digest == second.digest:
+        return first
+    return replace(first, digest="", content=first.content or second.content)
 
 
 def answer(attempt: Attempt) -> Answer:

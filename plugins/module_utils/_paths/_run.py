@@ -25,6 +25,7 @@ from ansible_collections.bulkhead.mesh.plugins.module_utils._paths._model import
     CLIENT,
     POD,
     REFUSED,
+    Page,
     Row,
     Try,
     Vantage,
@@ -60,8 +61,8 @@ class Run:
     ) -> None:
         self.runner, self.yard, self.shell, self.world, self.options = runner, yard, shell, world, options
         self.rows = list(rows)
-        self.pages = list(dict.fromkeys(row.page for row in rows))
-        self.vantages = list(dict.fromkeys([*(row.source for row in rows), *referees(rows)]))
+        self.pages = _plan.pages(rows, world)
+        self.vantages = list(dict.fromkeys([*(row.source for row in rows), *referees(rows, self.pages)]))
         self.places: dict[Vantage, Place | _vantage.Host | Missing] = {}
         self.late: dict[Row, float] = {}
 
@@ -152,10 +153,10 @@ class Run:
             brought = {**brought, **dict(zip(again, each(self._ask, again)))}
 
 
-def referees(rows: Sequence[Row]) -> list[Vantage]:
+def referees(rows: Sequence[Row], pages: Sequence[Page]) -> list[Vantage]:
     """Pods without rows of their own, one beside each Service whose page nobody else may come to know. Pure."""
     asking = {row.source.namespace for row in rows if row.source.kind == POD}
-    homes = dict.fromkeys(row.page.namespace for row in rows if not row.page.content)
+    homes = dict.fromkeys(page.namespace for page in pages if not page.content)
     return [Vantage(POD, home) for home in homes if home not in asking]
 
 

@@ -125,6 +125,8 @@ class Network:
     addresses: dict[str, str] = field(default_factory=dict)
     served: dict[str, dict[str, str]] = field(default_factory=dict)  # gateway -> path prefix -> application
     pages: dict[str, Answer] = field(default_factory=dict)
+    others: dict[tuple[str, str], Answer] = field(default_factory=dict)  # what an application answers at other paths
+    says: dict[tuple[str, str], Answer] = field(default_factory=dict)  # to a vantage at a place, whatever is there
     refuse: Callable[[Vantage, str], bool] = lambda vantage, place: False
     down: set[str] = field(default_factory=set)
 
@@ -133,6 +135,8 @@ class Network:
         place = self.addresses.get(one.address)
         if place is None or place in self.down or self.refuse(vantage, place):
             return SILENCE
+        if (str(vantage), place) in self.says:
+            return self.says[str(vantage), place]
         if place not in self.served:
             return Answer("answered", 401) if place == "api" else self._page(place, one)
         for prefix, application in sorted(self.served[place].items(), reverse=True):
@@ -143,7 +147,7 @@ class Network:
     def _page(self, application: str, one: Try) -> Answer:
         if application in self.down:
             return Answer("answered", 503, digest="no healthy upstream")
-        answer = self.pages.get(application, page(application))
+        answer = self.others.get((application, one.path)) or self.pages.get(application, page(application))
         return Answer(**{**vars(answer), "content": bool(one.content) and one.content in answer.title})
 
 
@@ -176,7 +180,7 @@ def network() -> Network:
 def evidence(rows: Sequence[Row], net: Network, world: _plan.World | None = None, **more: Any) -> _judge.Evidence:
     """What every vantage of the rows would bring back."""
     world = world or _plan.World({one.name: one for one in gateways()}, seen())
-    pages = list(dict.fromkeys(row.page for row in rows))
+    pages = _plan.pages(rows, world)
     brought = {}
     for vantage in dict.fromkeys(row.source for row in rows):
         own = [row for row in rows if row.source == vantage]

@@ -235,6 +235,76 @@ def test_a_text_tells_pages_apart() -> None:
     assert (told[str(of_films)], told[str(not_there)]) == ("unknown", "unknown")
 
 
+def test_two_rows_with_the_same_text_are_apart() -> None:
+    net = n.network()
+    films = Row(n.LAN_, Page("media", "jellyfin", 8096, content="o"), "reached", "media", "/")
+    other = Row(n.LAN_, Page("core", "radarr", 7878, content="o"), "reached", "arr", "/radarr/")
+    net.pages = {"jellyfin": n.page("Foo"), "radarr": n.page("Bar")}
+    assert n.results([films, other], net)[str(other)] == "unknown"  # nobody got it
+    assert str(films) not in n.results([films, other], net)
+
+
+def test_an_application_that_answers_every_path_in_its_own_way() -> None:
+    """A redirect that names the path asked for is known, because the application itself was asked for that path."""
+    net = n.network()
+    login = Answer("answered", 302, location="/login?to=/radarr/")
+    net.others[("jellyfin", "/radarr/")] = login
+    assert n.results(rows(), net) == {}
+
+
+@pytest.mark.parametrize("answer", [n.page("who am I"), Answer("answered", 302, location="/x"), Answer("wrong_answer")])
+def test_a_page_that_nobody_knows_is_unknown(answer: Answer) -> None:
+    net = n.network()
+    net.says[("lan", "gateway media")] = answer
+    told = n.results(rows(), net)
+    assert told["lan -> gateway media /radarr/ (core/radarr:7878)"] == "unknown"
+    assert told[f"lan -> {JELLYFIN}"] == "unknown"
+
+
+@pytest.mark.parametrize(
+    ("place", "status", "body", "expected"),
+    [
+        ("gateway media", 404, "", "pass"),
+        ("gateway media", 503, "no healthy upstream", "pass"),
+        ("gateway media", 403, _judge.RBAC, "pass"),
+        ("gateway media", 401, "log in", "unknown"),  # no gateway says that by itself
+        ("gateway media", 403, "not you", "unknown"),
+        ("qbit", 403, _judge.RBAC, "pass"),
+        ("qbit", 401, "log in", "unknown"),
+        ("qbit", 404, "", "unknown"),  # without a gateway this is the application
+        ("qbit", 503, "", "unknown"),
+    ],
+)
+def test_whose_error_it_is(place: str, status: int, body: str, expected: str) -> None:
+    net, gate = n.network(), place.startswith("gateway")
+    inner = net.refuse
+    net.refuse = lambda vantage, where: (vantage != n.MEDIA or where != "qbit") and inner(vantage, where)
+    who = "lan" if gate else "pod in media"
+    net.says[(who, place)] = Answer("answered", status, digest=body)
+    found = n.evidence(rows(), net)
+    if gate:  # somebody else is served
+        others = [row for row in rows() if row.source.kind != "lan"]
+        pods = [replace(row, source=n.CORE) for row in rows() if str(row) == f"lan -> {JELLYFIN}"]
+        found = n.evidence([*rows(), *others, *pods], net)
+    target = (
+        "lan -> gateway media /radarr/ (core/radarr:7878)" if gate else "pod in media -> Service downloads/qbit:8080"
+    )
+    told = {one.target: one.result for one in _judge.judge(found)}
+    assert told[target] == expected
+
+
+def test_a_page_that_changes_without_a_title_is_not_known() -> None:
+    first, second = n.page("x"), replace(n.page("x"), digest="other")
+    assert _plan.merged(first, first) == first
+    changing = _plan.merged(first, second)
+    assert (changing.digest, changing.title) == ("", "x")
+    assert _plan.merged(None, n.SILENCE) == n.SILENCE
+    assert _plan.merged(n.SILENCE, first) == _plan.merged(first, n.SILENCE) == first
+    net = n.network()
+    net.pages = {"radarr": Answer("answered", 200)}
+    assert n.results(rows(), net)[f"lan -> {ARR}"] == "unknown"
+
+
 @pytest.mark.parametrize(
     ("found", "expected"),
     [
