@@ -113,7 +113,7 @@ def _from_client(client: Client, gateways: Sequence[Gateway], seen: Seen) -> lis
                 route = routed.get(port)
                 page = Page(rule.namespace, rule.service, port)
                 rows.append(_direct(source, route, REACHED) if route else Row(source, page, REACHED, path="/"))
-    own = {(namespace, service) for namespace, service, *dummy in services_of(client, seen)}
+    own = {one[:2] for one in services_of(client, seen)}
     others = [one for one in _routes(gateways) if (one.namespace, one.service) not in own]
     rows += [_direct(source, one, REFUSED) for one in others if (one.namespace, one.service, one.port) not in open_]
     # By its gateway's address a page would be reached past the guard's list of Services.

@@ -128,7 +128,7 @@ def door(service: _Object) -> Door:
 
 def _web(port: _Object) -> bool:
     said = str(port.get("appProtocol") or port.get("name") or "")
-    return said.split("-")[0] in ("http", "http2", "web") or said in ("kubernetes.io/h2c",)
+    return said.partition("-")[0] in ("http", "http2", "web") or said in ("kubernetes.io/h2c",)
 
 
 def is_tailnet(address: str) -> bool:
