@@ -13,17 +13,17 @@ from ansible_collections.bulkhead.mesh.plugins.module_utils._checks import _repo
 
 DOCUMENTATION = r"""
 name: killswitch_report
-short_description: A kill-switch result as a table, JSON, JUnit or HTML
+short_description: A result of killswitch_check or path_check as a table, JSON, JUnit or HTML
 version_added: 0.1.0
 author:
   - bulkhead.mesh contributors (@bulkhead-mesh)
 description:
-  - Turns the result of M(bulkhead.mesh.killswitch_check) into text for people or programs.
+  - Turns the result of M(bulkhead.mesh.killswitch_check) or M(bulkhead.mesh.path_check) into text for people or programs.
 positional: _input, format
 options:
   _input:
     description:
-      - The whole result of M(bulkhead.mesh.killswitch_check).
+      - The whole result of M(bulkhead.mesh.killswitch_check) or M(bulkhead.mesh.path_check).
     type: dict
     required: true
   format:
@@ -50,12 +50,17 @@ _value:
 """
 
 
+SUBJECTS = ("clients", "vantages")  # what has a verdict, in the one and in the other
+
+
 def killswitch_report(result: Mapping[str, Any], format: str = "table") -> str:
     """Checked input for the pure function."""
     if format not in _report.FORMATS:
         raise AnsibleFilterError(f"killswitch_report has no format {format!r}: use {', '.join(_report.FORMATS)}.")
-    if not isinstance(result, Mapping) or not {"verdict", "clients", "checks"} <= set(result):
-        raise AnsibleFilterError("killswitch_report needs what killswitch_check returns: pass the registered result.")
+    if not isinstance(result, Mapping) or not any({"verdict", "checks", key} <= set(result) for key in SUBJECTS):
+        raise AnsibleFilterError(
+            "killswitch_report needs what killswitch_check or path_check returns: pass the registered result."
+        )
     return _report.FORMATS[format](result)
 
 

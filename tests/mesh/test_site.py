@@ -41,7 +41,7 @@ def test_a_download_leaves_by_the_vpn(site: Site) -> None:
 
 
 def test_verify(site: Site, tmp_path: Path) -> None:
-    proof = site.verify(tmp_path)
+    proof = site.verify(tmp_path, part="all")
     assert (proof.code, proof.verdict) == (0, "protected")
     assert set(proof.checks.values()) == {"pass"}
     assert set(proof.dataplanes.values()) == {"stand-in"}

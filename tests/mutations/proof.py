@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import attached
+import module_run
 
-MODULE = "ansible_collections.bulkhead.mesh.plugins.modules.killswitch_check"
 CLIENT, GATEWAY = "client", "gateway"
-LIMIT = 180  # seconds one run may take at the most
+LIMIT = module_run.LIMIT
 Results = dict[str, dict[str, str]]
 
 
@@ -66,22 +61,11 @@ def options(classes: list[str]) -> dict[str, Any]:
 
 def run(classes: list[str], **more: Any) -> Proof:
     """Run the module for these classes; ``more`` replaces options."""
-    environment = {**os.environ, "PYTHONPATH": f"{attached.ROOT / '.workspace'}:{os.environ.get('PYTHONPATH', '')}"}
-    with tempfile.NamedTemporaryFile("w", suffix=".json") as arguments:
-        json.dump({"ANSIBLE_MODULE_ARGS": {**options(classes), **more}}, arguments)
-        arguments.flush()
-        command = [sys.executable, "-m", MODULE, arguments.name]
-        done = subprocess.run(
-            command, env=environment, cwd=attached.ROOT, capture_output=True, text=True, check=False, timeout=LIMIT
-        )
-    try:
-        told = json.loads(done.stdout)
-    except ValueError as exc:
-        raise AssertionError(f"the module did not answer in JSON: {done.stdout[-500:]}{done.stderr[-1500:]}") from exc
+    done = module_run.run("killswitch_check", {**options(classes), **more})
     results: Results = {CLIENT: {}, GATEWAY: {}}
-    for one in told.get("checks", ()):
+    for one in done.told.get("checks", ()):
         # Checks of the mesh need one; their mutations are elsewhere.
         if one["result"] != "skipped" and one["layer"] != "mesh":
             on = GATEWAY if one["target"].startswith(f"{attached.VPN}/") else CLIENT
             results[on][one["id"]] = one["result"]
-    return Proof(done.returncode != 0, results, told)
+    return Proof(done.failed, results, done.told)

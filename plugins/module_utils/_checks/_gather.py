@@ -25,7 +25,7 @@ from ansible_collections.bulkhead.mesh.plugins.module_utils._checks._evidence im
 from ansible_collections.bulkhead.mesh.plugins.module_utils._checks._result import Missing
 from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._client import Caller
 from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._errors import KubeError
-from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._exec import Executor, Place
+from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._exec import Executor, Output, Place
 from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._types import Request
 from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._wait import wait_until
 
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         answer,
         attempts,
         facts,
+        pages,
         place,
         start,
         steps,
@@ -74,13 +75,18 @@ def probe(
         output = runner.executor.run(place, COMMAND, line, _plan.longest(steps) + runner.timeout)
     except KubeError as exc:
         return Missing(exc.msg)
+    return understood(output, f"in {place}")
+
+
+def understood(output: Output, where: str) -> Probe | Missing:
+    """What a probe printed as evidence; ``where`` it ran, such as "in container x of pod y"."""
     if output.code:
         last = (output.stderr.strip() or "no message").splitlines()[-1][:300]
-        return Missing(f"the probe in {place} ended with exit code {output.code}: {last}")
+        return Missing(f"the probe {where} ended with exit code {output.code}: {last}")
     try:
         return _plan.parse(json.loads(output.stdout))
     except ValueError:
-        return Missing(f"the probe in {place} did not answer in JSON")
+        return Missing(f"the probe {where} did not answer in JSON")
 
 
 def look(runner: Runner, place: Place) -> Inside | Missing:
@@ -134,7 +140,7 @@ def twins(
             answer = runner.api.call(Request(where, f"create {what} in {namespace}", method="POST", body=body))
             if not answer.ok:
                 return Missing(f"a twin cannot be made in {namespace}: {answer.message}")
-        live = {side: _running(runner, namespace, one["metadata"]["name"]) for side, one in pods.items()}
+        live = {side: running(runner, namespace, one["metadata"]["name"]) for side, one in pods.items()}
         for side, one in live.items():
             if isinstance(one, Missing):
                 return Missing(f"{side} twin: {one}")
@@ -143,10 +149,11 @@ def twins(
         return Missing(exc.msg)
     finally:
         for where in reversed(made):
-            _remove(runner.api, where)
+            remove(runner.api, where)
 
 
-def _running(runner: Runner, namespace: str, name: str) -> Mapping[str, Any] | Missing:
+def running(runner: Runner, namespace: str, name: str) -> Mapping[str, Any] | Missing:
+    """A twin that was made, once it runs; or why it does not."""
     held: dict[str, Any] = {}
 
     def seen() -> tuple[bool, object]:
@@ -198,10 +205,10 @@ def sweep(api: Caller, namespace: str, now: datetime) -> None:
         answer = api.call(Request(where, f"list {what} in {namespace}", query={"labelSelector": _twins.LABEL}))
         for one in answer.body.get("items") or [] if answer.ok else []:
             if (one["metadata"].get("creationTimestamp") or limit) < limit:
-                _remove(api, f"{where}/{one['metadata']['name']}")
+                remove(api, f"{where}/{one['metadata']['name']}")
 
 
-def _remove(api: Caller, where: str) -> None:
+def remove(api: Caller, where: str) -> None:
     """Delete at once; what is gone already is as good, and what cannot be deleted ends by its deadline."""
     try:
         api.call(Request(where, f"delete {where}", method="DELETE", query={"gracePeriodSeconds": "0"}))

@@ -5,7 +5,8 @@
 # Private to this collection: may change at any time.
 """A result as a table for terminals, JSON, JUnit and one HTML file. Pure.
 
-All take the module's result: ``{"verdict", "acceptable", "require", "clients": [...], "checks": [...]}``.
+All take the module's result: ``{"verdict", "acceptable", "require", "clients": [...], "checks": [...]}``. That of path_check has
+``vantages`` and ``paths`` in place of ``clients``.
 """
 
 from __future__ import annotations
@@ -14,11 +15,12 @@ import html
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 from xml.etree import ElementTree
 
 COLUMNS = ("check", "result", "class", "layer", "target", "observed")
-_KEYS = ("verdict", "acceptable", "require", "clients", "checks", "time")
+_KEYS = ("verdict", "acceptable", "require", "clients", "vantages", "paths", "checks", "time")
 _XML_FORBIDDEN = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _WIDE = 100  # characters of the last column
 Report = Mapping[str, Any]
@@ -40,6 +42,18 @@ def _rows(report: Report) -> list[tuple[str, ...]]:
     ]
 
 
+@dataclass(frozen=True)
+class _Words:
+    """What one module's report is called, and its subjects: those that have a verdict each."""
+
+    module: str
+    title: str
+    class_name: str  # of JUnit's test cases
+    head: tuple[str, ...]
+    subjects: Callable[[Report], list[tuple[str, ...]]]  # name, verdict, more, why
+    key: str
+
+
 def _clients(report: Report) -> list[tuple[str, ...]]:
     return [
         (
@@ -52,6 +66,20 @@ def _clients(report: Report) -> list[tuple[str, ...]]:
     ]
 
 
+def _vantages(report: Report) -> list[tuple[str, ...]]:
+    return [(one["name"], one["verdict"], one["reason"]) for one in report["vantages"]]
+
+
+_KILLSWITCH = _Words(
+    "killswitch_check", "Kill switch", "killswitch", ("Client", "Verdict", "Layers", "Why"), _clients, "clients"
+)
+_PATHS = _Words("path_check", "Paths", "paths", ("From", "Verdict", "Paths"), _vantages, "vantages")
+
+
+def _words(report: Report) -> _Words:
+    return _PATHS if "vantages" in report else _KILLSWITCH
+
+
 def table(report: Report) -> str:
     """Plain text, one line for each check; what did not pass is shown in full, the rest is cut."""
     rows = [
@@ -59,10 +87,11 @@ def table(report: Report) -> str:
         for row in _rows(report)
     ]
     lines = _aligned([tuple(name.upper() for name in COLUMNS), *rows]) + [""]
-    lines += _aligned([("CLIENT", "VERDICT", "LAYERS", "WHY"), *_clients(report)])
+    words = _words(report)
+    lines += _aligned([tuple(name.upper() for name in words.head), *words.subjects(report)])
     word = "as required" if report["acceptable"] else "NOT as required"
     lines += ["", f"Verdict {report['verdict']}, required {report['require']}: {word}."]
-    lines += [f"  {reason}" for one in report["clients"] for reason in one["reasons"]]
+    lines += [f"  {reason}" for one in report[words.key] for reason in one["reasons"]]
     return "\n".join(lines)
 
 
@@ -78,13 +107,14 @@ def as_json(report: Report) -> str:
 
 def junit(report: Report) -> str:
     """One test suite for each target, and one for verdicts. Unknown is an error, so that no viewer shows it as good."""
-    root = ElementTree.Element("testsuites", name="killswitch_check")
+    words = _words(report)
+    root = ElementTree.Element("testsuites", name=words.module)
     targets = list(dict.fromkeys(one["target"] for one in report["checks"]))
     for target in targets:
-        _suite(root, target, [one for one in report["checks"] if one["target"] == target])
+        _suite(root, target, [one for one in report["checks"] if one["target"] == target], words)
     verdicts = [
         {
-            "id": f"{one['kind']} {one['namespace']}/{one['name']}",
+            "id": subject[0],
             "layer": "verdict",
             "result": "pass" if one["acceptable"] else "unknown" if one["verdict"] == "unknown" else "fail",
             "expected": report["require"],
@@ -92,9 +122,9 @@ def junit(report: Report) -> str:
             "reason": "\n".join(one["reasons"]),
             "duration_s": 0.0,
         }
-        for one in report["clients"]
+        for one, subject in zip(report[words.key], words.subjects(report))
     ]
-    _suite(root, "verdicts", verdicts)
+    _suite(root, "verdicts", verdicts, words)
     totals = {
         key: sum(int(suite.get(key, "0")) for suite in root) for key in ("tests", "failures", "errors", "skipped")
     }
@@ -107,7 +137,7 @@ def junit(report: Report) -> str:
 _TAGS = {"fail": "failure", "unknown": "error", "skipped": "skipped"}
 
 
-def _suite(root: ElementTree.Element, name: str, checks: Sequence[Mapping[str, Any]]) -> None:
+def _suite(root: ElementTree.Element, name: str, checks: Sequence[Mapping[str, Any]], words: _Words) -> None:
     counts = {tag: sum(1 for one in checks if _TAGS.get(one["result"]) == tag) for tag in _TAGS.values()}
     seconds = sum(float(one.get("duration_s") or 0.0) for one in checks)
     suite = ElementTree.SubElement(
@@ -125,7 +155,7 @@ def _suite(root: ElementTree.Element, name: str, checks: Sequence[Mapping[str, A
             suite,
             "testcase",
             name=_text(one["id"]),
-            classname=_text(f"killswitch.{one['layer']}"),
+            classname=_text(f"{words.class_name}.{one['layer']}"),
             time=f"{float(one.get('duration_s') or 0.0):.3f}",
         )
         tag = _TAGS.get(one["result"])
@@ -147,22 +177,22 @@ _STYLE = """
 body { font: 15px/1.4 system-ui, sans-serif; margin: 2rem; }
 table { border-collapse: collapse; margin: 1rem 0; }
 th, td { text-align: left; vertical-align: top; padding: .3rem .8rem; border-bottom: 1px solid #8886; }
-.pass, .protected { color: #1a7f37; } .fail, .unprotected { color: #cf222e; font-weight: 600; }
+.pass, .protected, .as_declared { color: #1a7f37; } .fail, .unprotected, .not_as_declared { color: #cf222e; font-weight: 600; }
 .unknown, .protected_single_layer { color: #9a6700; font-weight: 600; } .skipped { color: #6e7781; }
 """
 
 
 def as_html(report: Report) -> str:
     """One file without scripts and without anything from elsewhere."""
-    head = ("Check", "Result", "Class", "Layer", "Target", "Observed")
+    head, words = ("Check", "Result", "Class", "Layer", "Target", "Observed"), _words(report)
     parts = [
         "<!doctype html>",
-        '<html lang="en"><head><meta charset="utf-8"><title>Kill switch</title>',
+        f'<html lang="en"><head><meta charset="utf-8"><title>{html.escape(words.title)}</title>',
         f"<style>{_STYLE}</style></head><body>",
-        "<h1>Kill switch</h1>",
+        f"<h1>{html.escape(words.title)}</h1>",
         f'<p>Verdict <span class="{html.escape(report["verdict"])}">{html.escape(report["verdict"])}</span>, '
         f"required {html.escape(report['require'])}.</p>",
-        _html_table(("Client", "Verdict", "Layers", "Why"), _clients(report)),
+        _html_table(words.head, words.subjects(report)),
         _html_table(head, _rows(report)),
         "</body></html>",
     ]

@@ -15,7 +15,7 @@ Nothing is changed in the pod. Attempts of one step run at the same time, one ch
 one after the other, because the drop counters are read before and after each.
 
 ``start`` comes first and makes the rest importable: ``answer`` puts together what ``facts`` and ``steps`` find out,
-``attempts`` makes single attempts, ``place`` says where the pod's agent is.
+``attempts`` makes single attempts, ``pages`` those at web pages, ``place`` says where the pod's agent is.
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ import struct
 import time
 from typing import Any
 
+from .pages import page
 from .place import agent
 
 READ = 512 * 1024  # bytes of an answer
@@ -131,6 +132,8 @@ def one(entry: Any) -> Any:
             result = whoami(probe, attempt, entry)
         elif kind == "call":
             result = call(probe, attempt)
+        elif kind == "page":
+            result = page(probe, attempt, entry)
         else:
             ended = probe.attempt_once(attempt)
             result = {"outcome": ended.outcome, "sent": ended.sent, "seen": ended.seen}

@@ -124,3 +124,52 @@ def test_table() -> None:
 def test_no_checks(name: str) -> None:
     empty = {"verdict": "unknown", "acceptable": False, "require": "protected", "clients": [], "checks": []}
     assert _report.FORMATS[name](empty)
+
+
+# -- a report of path_check ------------------------------------------------------
+
+
+def paths(result: str = "pass") -> dict[str, Any]:
+    vantage = {
+        "name": f"pod {EVIL}",
+        "verdict": "as_declared" if result == "pass" else "not_as_declared",
+        "reason": f"1 {result}",
+        "acceptable": result == "pass",
+        "reasons": [] if result == "pass" else ["pod -> Service a/b:1: fail, expected refused"],
+    }
+    return {
+        "verdict": vantage["verdict"],
+        "acceptable": vantage["acceptable"],
+        "require": "as_declared",
+        "vantages": [vantage],
+        "paths": [{"from": "pod", "result": result}],
+        "checks": [check("path-refused", result, layer="path", target=f"pod {EVIL} -> Service a/b:1")],
+        "invocation": {"module_args": {"api_key": "secret"}},
+    }
+
+
+def test_paths_as_text() -> None:
+    lines = _report.table(paths("fail")).splitlines()
+    assert any(line.startswith("FROM") and "VERDICT" in line for line in lines)
+    assert "Verdict not_as_declared, required as_declared: NOT as required." in lines
+    assert lines[-1] == "  pod -> Service a/b:1: fail, expected refused"
+
+
+def test_paths_as_json() -> None:
+    told = json.loads(_report.as_json(paths()))
+    assert set(told) == {"verdict", "acceptable", "require", "vantages", "paths", "checks"}
+
+
+@pytest.mark.parametrize(
+    ("result", "failures", "errors"), [("pass", "0", "0"), ("fail", "2", "0"), ("unknown", "1", "1")]
+)
+def test_paths_as_junit(result: str, failures: str, errors: str) -> None:
+    root = ElementTree.fromstring(_report.junit(paths(result)).encode())
+    assert (root.get("name"), root.get("failures"), root.get("errors")) == ("path_check", failures, errors)
+    assert {case.get("classname") for case in root.iter("testcase")} == {"paths.path", "paths.verdict"}
+
+
+def test_paths_as_a_page() -> None:
+    page = _report.as_html(paths())
+    assert "<h1>Paths</h1>" in page
+    assert "<script" not in page
