@@ -155,6 +155,8 @@ def parser() -> argparse.ArgumentParser:
     add("seeder", _ask("seeder"), "Peers that the seeding peer sees.")
     for name, text in (("start", "Start a stopped program."), ("stop", "Stop a program and keep it stopped.")):
         add(name, _ask(name), text).add_argument("name", help="as `lab status` lists it")
+    seen = add("tailnet", _ask("tailnet"), "What the tailnet's control server knows.")
+    seen.add_argument("what", choices=("nodes", "keys"), help="devices; auth keys that were asked for, with their tags")
     proxy = add("proxy-arp", _ask("proxy-arp"), "Answer ARP for every address on the pods' links, or not.")
     proxy.add_argument("value", choices=("on", "off"))
     shot = add("capture", _capture, "Packets that left the node by its uplink: a snapshot, or what a window saw.")
@@ -166,7 +168,15 @@ def parser() -> argparse.ArgumentParser:
     log.add_argument("--since", type=int, default=0, metavar="MARK", help="count only what came after this mark")
     inside = add("exec", _exec, "Run a command in a network namespace of the outside world.")
     inside.add_argument(
-        "where", choices=(plan.NS_INTERNET, plan.NS_LAN, plan.NS_TARGET, *(s.namespace for s in plan.VPN_SERVERS))
+        "where",
+        choices=(
+            plan.NS_INTERNET,
+            plan.NS_LAN,
+            plan.NS_TARGET,
+            plan.NS_CONTROL,
+            plan.NS_TAILNET,
+            *(s.namespace for s in plan.VPN_SERVERS),
+        ),
     )
     inside.add_argument("command", nargs=argparse.REMAINDER)
     node = add("node-exec", _exec, "Run a command on the node.")

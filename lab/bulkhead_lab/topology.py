@@ -83,7 +83,27 @@ def hosts() -> tuple[Host, ...]:
         (plan.LAN_CLIENT6,),
         bridge=plan.LAN_BRIDGE,
     )
-    return (target, lan, *servers)
+    control = Host(
+        plan.NS_CONTROL,
+        "control0",
+        plan.CONTROL_ROUTER4,
+        plan.CONTROL_ROUTER6,
+        plan.TAILNET_PREFIX4,
+        64,
+        (plan.CONTROL4,),
+        (plan.CONTROL6,),
+    )
+    laptop = Host(
+        plan.NS_TAILNET,
+        "laptop0",
+        plan.TAILNET_CLIENT_ROUTER4,
+        plan.TAILNET_CLIENT_ROUTER6,
+        plan.TAILNET_PREFIX4,
+        64,
+        (plan.TAILNET_CLIENT4,),
+        (plan.TAILNET_CLIENT6,),
+    )
+    return (target, lan, *servers, control, laptop)
 
 
 def settings(forwards: bool) -> dict[str, int]:

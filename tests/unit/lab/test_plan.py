@@ -12,6 +12,7 @@ from bulkhead_lab import nodeconfig, plan
 net, address = ipaddress.ip_network, ipaddress.ip_address
 DOCUMENTATION = [net(text) for text in ("192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24", "2001:db8::/32")]
 OUTSIDE = [plan.TARGET4, plan.TARGET6, plan.PEER4, plan.PEER6, plan.NODE6, plan.ROUTER6]
+OUTSIDE += [plan.CONTROL4, plan.CONTROL6, plan.TAILNET_CLIENT4, plan.TAILNET_CLIENT6]
 OUTSIDE += [text for s in plan.VPN_SERVERS for text in (s.address4, s.address6, s.exit4, s.exit6, s.router4, s.router6)]
 
 
