@@ -91,8 +91,9 @@ PEER_PORT = 51413
 ZONE = "probe.example"  # authoritative on the target, with a query log
 
 # --- the tailnet ------------------------------------------------------------
-CONTROL4, CONTROL6 = "192.0.2.2", "2001:db8:2::2"
-CONTROL_ROUTER4, CONTROL_ROUTER6 = "192.0.2.1", "2001:db8:2::1"
+# Private, unlike the rest of the world: with a public one the clients speak plain HTTP only now and then and insist on TLS.
+CONTROL4, CONTROL6 = "172.31.0.2", "2001:db8:2::2"
+CONTROL_ROUTER4, CONTROL_ROUTER6 = "172.31.0.1", "2001:db8:2::1"
 TAILNET_CLIENT4, TAILNET_CLIENT6 = "192.0.2.130", "2001:db8:3::2"
 TAILNET_CLIENT_ROUTER4, TAILNET_CLIENT_ROUTER6 = "192.0.2.129", "2001:db8:3::1"
 TAILNET_PREFIX4 = 25  # of the networks of both
