@@ -31,7 +31,10 @@ import (
 // control paths; testcontrol panics on every other one.
 var control = []string{"/key", "/machine/", "/ts2021", "/c2n/", "/generate_204"}
 
-const tagInterval = 250 * time.Millisecond
+const (
+	repeatInterval = time.Second
+	repeatFor      = 20 * time.Second
+)
 
 func main() {
 	log.SetFlags(log.LstdFlags | log.LUTC)
@@ -65,7 +68,7 @@ func run() error {
 	errs := make(chan error, 2)
 	go func() { errs <- stunserver.New(context.Background()).ListenAndServe(place(address, *stunPort)) }()
 	server := controlServer(address, *port, *derpPort, *stunPort, *domain)
-	go tag(server)
+	go repeat(server)
 	calls := api.Handler(credentials, tailnet{server})
 	mux := http.NewServeMux()
 	mux.Handle("/", calls)
@@ -143,24 +146,16 @@ func controlServer(address netip.Addr, port, derpPort, stunPort int, domain stri
 	}
 }
 
-// tag gives devices of Kubernetes their tags, for ever. The real control server does so when a node registers; a proxy that
-// sees no change of itself after that takes 15 s until it forwards anything. The test server does not say which auth key a
-// node came with, so every proxy gets the same tag.
-func tag(control *testcontrol.Server) {
-	for range time.Tick(tagInterval) {
-		for _, node := range control.AllNodes() {
-			app := node.Hostinfo.App()
-			switch {
-			case len(node.Tags) > 0 || node.Expired:
-				continue
-			case app == "k8s-operator":
-				node.Tags = []string{"tag:k8s-operator"}
-			case strings.HasPrefix(app, "k8s-operator-"):
-				node.Tags = []string{"tag:k8s"}
-			default:
-				continue
-			}
-			control.UpdateNode(node)
+// repeat sends every node the network map again for a while after a node has come. The real control server has news more
+// often than the test server, and a proxy in Kubernetes that hears nothing after its start looks only every 15 s.
+func repeat(control *testcontrol.Server) {
+	known, until := 0, time.Time{}
+	for now := range time.Tick(repeatInterval) {
+		if count := control.NumNodes(); count != known {
+			known, until = count, now.Add(repeatFor)
+		}
+		if now.Before(until) {
+			control.AddDNSRecords() // none: only the sending counts
 		}
 	}
 }
