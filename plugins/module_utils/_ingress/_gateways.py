@@ -29,7 +29,19 @@ EXPOSURES = ("lan", "tailnet", "both", "cluster")
 ON_TAILNET = ("tailnet", "both")
 PROTOCOLS = ("HTTP", "HTTPS")
 _KEYS = (
-    *("name", "namespace", "address", "pool", "exposure", "tailscale", "segment", "listeners", "routes", "class", "state"),
+    *(
+        "name",
+        "namespace",
+        "address",
+        "pool",
+        "exposure",
+        "tailscale",
+        "segment",
+        "listeners",
+        "routes",
+        "class",
+        "state",
+    ),
 )
 _DEVICE = ("hostname", "tags", "proxy_class")
 _LISTENER = ("name", "port", "protocol", "hostname", "tls_secret")
@@ -91,7 +103,9 @@ def _device(reader: Reader, entry: Mapping[str, Any], name: str, exposure: str, 
 def read_tag(reader: Reader, value: Any, path: str) -> str | None:
     """A tag of the tailnet's policy."""
     if not isinstance(value, str) or not TAG.match(value):
-        reader.wrong(path, value, "a tag is tag: and letters, digits and dashes, a letter first", "write it like tag:gw-arr")
+        reader.wrong(
+            path, value, "a tag is tag: and letters, digits and dashes, a letter first", "write it like tag:gw-arr"
+        )
         return None
     return value
 
