@@ -42,9 +42,8 @@ def look(client: _client.Caller, target: Target, crds: Iterable[_Object]) -> dic
 
 def _read(client: _client.Caller, target: Target, definitions: Collection[str]) -> dict[str, list[Any]]:
     asked = {
-        "deployments": Request(
-            "/apis/apps/v1/deployments", "list deployments.apps", query={"labelSelector": "app=operator"}
-        ),
+        # Whole ones: its name is anybody's, it has no label, and only its environment says what it is.
+        "deployments": Request("/apis/apps/v1/deployments", "list deployments.apps"),
         "ingresses": Request("/apis/networking.k8s.io/v1/ingresses", "list ingresses.networking.k8s.io"),
     }
     for plural in (*_SERVED, "proxyclasses"):
