@@ -33,6 +33,7 @@ def create(state: Path) -> None:
     for host in hosts:
         net.ip(topology.wire(host, host.port in ports), plan.NS_INTERNET)
         net.ip(topology.far_end(host), host.netns)
+    net.nft(topology.home_firewall(), plan.NS_INTERNET)
     for server in plan.VPN_SERVERS:
         net.nft(topology.nat(server), server.namespace)
         wireguard.write(state, server)
