@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from . import audit, capture, demo, demo_mesh, lifecycle, plan
+from . import audit, capture, demo, demo_mesh, demo_tailnet, lifecycle, plan
 from .client import lab_call
 from .errors import LabError
 from .paths import Paths
@@ -125,6 +125,7 @@ def _demo(paths: Paths, options: argparse.Namespace) -> int:
             "picture": demo.picture,
             "gateways": demo_mesh.gateways,
             "mesh": demo_mesh.mesh,
+            "tailnet": demo_tailnet.tailnet,
         }
         parts[options.part](paths)
     return 0
@@ -183,12 +184,12 @@ def parser() -> argparse.ArgumentParser:
     node.set_defaults(where="node")
     node.add_argument("command", nargs=argparse.REMAINDER)
     story = add("demo", _demo, "A user's download client on the running lab, and what the outside sees of it.")
-    parts = ("prepare", "picture", "leaks", "gateways", "mesh")
+    parts = ("prepare", "picture", "leaks", "gateways", "mesh", "tailnet")
     story.add_argument(
         "part",
         choices=parts,
         help="apply the user's own things; download and look; try to get past the VPN; ask the gateways from the home "
-        "network; talk inside the mesh",
+        "network; talk inside the mesh; ask the gateways from the tailnet",
     )
     story.add_argument("--seconds", type=float, default=60.0, help="how long leaks are tried")
     add("kubectl", _kubectl, "Run kubectl as the administrator.").add_argument("command", nargs=argparse.REMAINDER)

@@ -23,6 +23,7 @@ positional: _input, gateways
 options:
   _input:
     description:
+      - C(file), where the text will be written.
       - C(groups), a mapping of each group to a list of segments, or to C(segments) and C(members).
       - C(operator_tags), which own the tags of gateways; when absent, V(tag:k8s-operator).
     type: dict
@@ -38,7 +39,7 @@ options:
 EXAMPLES = r"""
 - name: Show the policy
   ansible.builtin.debug:
-    msg: "{{ ({'groups': {'family': ['arr']}} | bulkhead.mesh.tailnet_policy(bulkhead_ingress_gateways)).text }}"
+    msg: "{{ ({'file': 'policy.hujson', 'groups': {'family': ['arr']}} | bulkhead.mesh.tailnet_policy(bulkhead_ingress_gateways)).text }}"
 """
 
 RETURN = r"""
@@ -51,7 +52,9 @@ _value:
 def tailnet_policy(config: Mapping[str, Any], gateways: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Checked input for the pure function."""
     if not isinstance(config, Mapping):
-        raise AnsibleFilterError("tailnet_policy needs a mapping: write {'groups': {'family': ['arr']}}.")
+        raise AnsibleFilterError(
+            "tailnet_policy needs a mapping: write {'file': 'policy.hujson', 'groups': {'family': ['arr']}}."
+        )
     return _tailnet_policy.policy(config, gateways)
 
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ansible_collections.bulkhead.mesh.plugins.module_utils._egress._model import Problem
+from ansible_collections.bulkhead.mesh.plugins.module_utils._egress._model import NOT_GIVEN, Problem
 from ansible_collections.bulkhead.mesh.plugins.module_utils._ingress._gateways import parse_gateways, read_tag
 from ansible_collections.bulkhead.mesh.plugins.module_utils._ingress._model import GATEWAYS, Gateway
 from ansible_collections.bulkhead.mesh.plugins.module_utils._reader import Reader
@@ -47,6 +47,10 @@ def policy(config: Mapping[str, Any], raw_gateways: Any) -> dict[str, Any]:
     """``problems`` (sentences) and, without any, the ``text`` of the fragment."""
     gateways = [one for one in parse_gateways(raw_gateways)[0] if one.present and one.device]
     reader = Reader(SETTINGS)
+    if not isinstance(config.get("file"), str) or not config["file"]:
+        reader.wrong(
+            "file", config.get("file", NOT_GIVEN), "the policy is written to a file", "name one, such as policy.hujson"
+        )
     groups = _groups(reader, config.get("groups"), {one.segment for one in gateways})
     operator = reader.list(config.get("operator_tags") or [OPERATOR], "operator_tags", read_tag)
     problems = [str(one) for one in [*reader.problems, *_tags(gateways)]]

@@ -22,13 +22,13 @@ GATEWAYS = [ARR, MEDIA, ADMIN]
 
 
 def made(groups, gateways=GATEWAYS, **more):
-    found = tailnet_policy({"groups": groups, **more}, gateways)
+    found = tailnet_policy({"file": "p.hujson", "groups": groups, **more}, gateways)
     assert found["problems"] == []
     return json.loads("\n".join(one for one in found["text"].splitlines() if not one.startswith("//")))
 
 
 def told(groups, gateways=GATEWAYS):
-    found = tailnet_policy({"groups": groups}, gateways)
+    found = tailnet_policy({"file": "p.hujson", "groups": groups}, gateways)
     assert found["text"] == ""
     return found["problems"]
 
@@ -102,3 +102,10 @@ def test_what_no_policy_can_say(groups, gateways, words):
 def test_two_gateways_of_a_segment_may_share_a_tag():
     other = {**MEDIA, "name": "inner", "segment": "arr", "tailscale": {"tags": ["tag:gw-arr"], "hostname": "inner"}}
     assert len(made({"family": ["arr"]}, [ARR, other])["grants"]) == 2
+
+
+def test_a_policy_without_a_file():
+    found = tailnet_policy({"groups": {"family": ["arr"]}}, GATEWAYS)
+    assert found["problems"] == [
+        "bulkhead_tailnet_policy: file is not given: the policy is written to a file; name one, such as policy.hujson."
+    ]
