@@ -63,7 +63,9 @@ def tailnet(paths: Paths) -> None:
         code, body = _patiently(paths, f"http://{page.name}{page.path}", page.word)
         address, known = resolve(paths, page.name), nodes(paths).get(page.name, [])
         if code != 200 or page.word not in body:
-            raise LabError(f"http://{page.name}{page.path} answered {code} on the tailnet and not the page of {page.word}.")
+            raise LabError(
+                f"http://{page.name}{page.path} answered {code} on the tailnet and not the page of {page.word}."
+            )
         if not address or address not in known:
             raise LabError(f"The name {page.name} means {address or 'nothing'} there, and the device has {known}.")
         rows.append(f"{page.name:8} {address:16} {'http://' + page.name + page.path:28} {code}  {page.word}")
