@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
 from running_lab import kubectl, lab
 from whole import ROOT, Site, until
 
@@ -91,17 +92,19 @@ WRONG = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", sorted(WRONG))
-def test_what_the_operator_cannot_do_is_said(site: Site, case: str) -> None:
+def test_what_the_operator_cannot_do_is_said(site: Site, tmp_path: Path, case: str) -> None:
     """An operator that is known already needs no key, so it is forgotten first."""
     settings, sentence = WRONG[case]
     words = ["--tags", "tailscale"]
+    usual = yaml.safe_load((ROOT / "inventories/lab/group_vars/all/tailnet.yml").read_text())["bulkhead_tailscale"]
+    file = tmp_path / "wrong.yml"
+    file.write_text(yaml.safe_dump({"bulkhead_tailscale": {**usual, **settings}}))
     literals = ("--from-literal=client_id=lab-client", "--from-literal=client_secret=wrong")
     kubectl(*OPERATOR, "create", "secret", "generic", "wrong", *literals)
     kubectl(*OPERATOR, "delete", "secret", "operator")
     start = time.monotonic()
     try:
-        merged = json.dumps({"bulkhead_tailscale_changed": settings})
-        run = site.run(f"wrong {case}", "site", *words, "-e", merged, check=False)
+        run = site.run(f"wrong {case}", "site", *words, "-e", f"@{file}", check=False)
     finally:
         kubectl(*OPERATOR, "delete", "secret", "wrong")
         site.run(f"right after wrong {case}", "site", *words)
