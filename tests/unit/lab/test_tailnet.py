@@ -61,3 +61,9 @@ def test_the_computer_is_entered_with_its_own_files(monkeypatch: pytest.MonkeyPa
     command = lifecycle.enter_command(Paths(tmp_path), plan.NS_TAILNET, ["true"])
     assert command[-6:] == ["nsenter", "--target=77", "--mount", "--net", "--", "true"]
     assert "--net=/run/netns/lan" in lifecycle.enter_command(Paths(tmp_path), plan.NS_LAN, ["true"])
+
+
+def test_the_road_reaches_the_home_network_only_in_answer() -> None:
+    rules = topology.home_firewall()
+    assert f'iifname "{topology.LAPTOP_PORT}" oifname "{plan.LAN_BRIDGE}" ct state new drop' in rules
+    assert rules.startswith("add table inet home\ndelete table inet home\n")  # may run again
