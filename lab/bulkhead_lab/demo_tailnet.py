@@ -60,7 +60,7 @@ def tailnet(paths: Paths) -> None:
     """Two gateways by their names, and the third by neither name nor address."""
     rows = []
     for page in PAGES:
-        code, body = _patiently(paths, f"http://{page.name}{page.path}", page.word)
+        code, body = patiently(paths, f"http://{page.name}{page.path}", page.word)
         address, known = resolve(paths, page.name), nodes(paths).get(page.name, [])
         if code != 200 or page.word not in body:
             raise LabError(
@@ -83,7 +83,8 @@ def _refused(paths: Paths) -> str:
     return "  -  not reached"
 
 
-def _patiently(paths: Paths, url: str, word: str) -> tuple[int, str]:
+def patiently(paths: Paths, url: str, word: str) -> tuple[int, str]:
+    """What it gets once the page is there, or at the end of all patience."""
     deadline = time.monotonic() + PATIENCE
     while True:
         code, body = fetch(paths, url)

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 import yaml
 from running_lab import kubectl, lab
-from whole import ROOT, Site, until
+from whole import Site
 
 from bulkhead_lab import demo_tailnet, tailnet
 
+ROOT = Path(__file__).resolve().parents[2]
 OPERATOR = ("-n", "tailscale")
 
 
@@ -49,7 +50,8 @@ def test_after_a_restart_the_same_address_answers(site: Site, what: str) -> None
     else:
         kubectl(*OPERATOR, "rollout", "restart", "deployment/operator")
         kubectl(*OPERATOR, "rollout", "status", "deployment/operator", "--timeout=60s")
-    until(lambda: demo_tailnet.fetch(site.paths, "http://media/")[0] == 200, "media should answer again", 90)
+    code, body = demo_tailnet.patiently(site.paths, "http://media/", "jellyfin")
+    assert (code, body.strip()) == (200, "jellyfin")
     assert demo_tailnet.resolve(site.paths, "media") == before
     assert demo_tailnet.nodes(site.paths)["media"][0] == before
 
