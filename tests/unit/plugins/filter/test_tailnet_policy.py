@@ -18,7 +18,7 @@ MEDIA = {
     "listeners": [{"port": 80}, {"name": "tls", "protocol": "HTTPS", "tls_secret": "x"}],
 }
 ADMIN = {"name": "admin", "exposure": "lan"}
-GATEWAYS = [ARR, MEDIA, ADMIN]
+GATEWAYS = (ARR, MEDIA, ADMIN)
 
 
 def made(groups, gateways=GATEWAYS, **more):

@@ -129,8 +129,8 @@ JOINED = {"device": {"fqdn": "arr.example.ts.net.", "ips": ["100.64.0.3"]}}
 RUNS = Judgement(True, "1 of 1")
 
 
-def results(service=SERVICE, state=JOINED, pods=RUNS):
-    return [(one.id, one.result) for one in _devices.device(WANTED, service, state, pods)]
+def results(pods=RUNS):
+    return [(one.id, one.result) for one in _devices.device(WANTED, SERVICE, JOINED, pods)]
 
 
 def test_a_device_with_name_and_addresses():
