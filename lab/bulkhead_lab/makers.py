@@ -25,7 +25,7 @@ def find_go() -> str:
         if candidate and os.access(candidate, os.X_OK):
             return candidate
     raise LabError(
-        "The lab builds Kubernetes from source and found no Go: put go 1.26 or newer on PATH, or name it in BULKHEAD_GO."
+        "The lab builds Kubernetes from source and found no Go: put go 1.26.5 or newer on PATH, or name it in BULKHEAD_GO."
     )
 
 

@@ -178,13 +178,14 @@ func (t tailnet) Nodes() []api.Node {
 	return found
 }
 
-// Delete expires the node: testcontrol numbers nodes by their count and cannot forget one.
+// Delete expires the node and frees its name: testcontrol numbers nodes by their count and cannot forget one.
 func (t tailnet) Delete(id string) bool {
 	for _, node := range t.control.AllNodes() {
 		if string(node.StableID) != id || node.Expired {
 			continue
 		}
 		node.Expired, node.KeyExpiry = true, time.Now().Add(-time.Hour)
+		node.Name = "deleted-" + strings.ToLower(id) + "." + t.control.MagicDNSDomain + "."
 		t.control.UpdateNode(node)
 		return true
 	}
