@@ -35,6 +35,7 @@ def steps(ctx: Context) -> list[Step]:
         Step("a user's workload", ctx.lab.argv("demo", "prepare"), lab),
         Step("ansible-playbook site.yml", [*playbook, "site.yml"], ansible),
         Step("the gateways, from the home network", ctx.lab.argv("demo", "gateways"), lab),
+        Step("the gateways, from the tailnet", ctx.lab.argv("demo", "tailnet"), lab),
         Step("calls inside the mesh", ctx.lab.argv("demo", "mesh"), lab),
         Step("the picture", ctx.lab.argv("demo", "picture"), lab),
         Step("attempts to get past it", ctx.lab.argv("demo", "leaks"), lab),
