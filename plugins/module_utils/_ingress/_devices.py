@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ansible_collections.bulkhead.mesh.plugins.module_utils._ingress._render import EXPOSE
 from ansible_collections.bulkhead.mesh.plugins.module_utils._ingress._status import FAIL, PASS, Check
 
 FINALIZER = "tailscale.com/finalizer"
@@ -162,7 +163,7 @@ def is_exposed(service: _Object) -> bool:
     """Whether the operator is asked to put a Service on the tailnet."""
     notes = service["metadata"].get("annotations") or {}
     spec = service.get("spec") or {}
-    asked = notes.get("tailscale.com/expose") == "true" or spec.get("loadBalancerClass") == CLASS
+    asked = notes.get(EXPOSE) == "true" or spec.get("loadBalancerClass") == CLASS
     return asked and "deletionTimestamp" not in service["metadata"]
 
 

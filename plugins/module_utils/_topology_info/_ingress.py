@@ -12,26 +12,18 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ansible_collections.bulkhead.mesh.plugins.module_utils._ingress import _status
+from ansible_collections.bulkhead.mesh.plugins.module_utils._ingress import _devices, _status
 from ansible_collections.bulkhead.mesh.plugins.module_utils._ingress._model import SEGMENT_LABEL
-from ansible_collections.bulkhead.mesh.plugins.module_utils._ingress._render import ISTIO
+from ansible_collections.bulkhead.mesh.plugins.module_utils._ingress._render import HOSTNAME, ISTIO
 from ansible_collections.bulkhead.mesh.plugins.module_utils._kube import _ready
 from ansible_collections.bulkhead.mesh.plugins.module_utils._topology_info import _read
 from ansible_collections.bulkhead.mesh.plugins.module_utils._topology_info._read import Seen
 
 UNKNOWN = "unknown"
-EXPOSE, HOSTNAME = "tailscale.com/expose", "tailscale.com/hostname"
-TAILNET_CLASS = "tailscale"
 ROUTES = ("HTTPRoute", "GRPCRoute")
 # Proxies inside the mesh; nobody outside comes in by them.
 _INNER = ("istio-waypoint", "istio-remote", "istio-east-west", "istio-agentgateway-waypoint")
 _Object = Mapping[str, Any]
-
-
-def on_tailnet(service: _Object) -> bool:
-    """Whether the Tailscale operator is to give a Service an address on the tailnet."""
-    annotations = service["metadata"].get("annotations") or {}
-    return annotations.get(EXPOSE) == "true" or service["spec"].get("loadBalancerClass") == TAILNET_CLASS
 
 
 def gateways(seen: Seen, declared: Sequence[_Object]) -> list[dict[str, Any]]:
@@ -140,22 +132,22 @@ def _exposure(services: Sequence[_Object]) -> str:
         return UNKNOWN
     lan = any(
         one["spec"].get("type") in ("LoadBalancer", "NodePort")
-        and one["spec"].get("loadBalancerClass") != TAILNET_CLASS
+        and one["spec"].get("loadBalancerClass") != _devices.CLASS
         for one in services
     )
-    tailnet = any(on_tailnet(one) for one in services)
+    tailnet = any(_devices.is_exposed(one) for one in services)
     return {(True, True): "both", (True, False): "lan", (False, True): "tailnet"}.get((lan, tailnet), "cluster")
 
 
 def _tailnet(services: Sequence[_Object], seen: Seen) -> dict[str, Any] | None:
     """Name and addresses of the gateway's device; None where it is not exposed, an empty name where none is known."""
-    exposed = [one for one in services if on_tailnet(one)]
+    exposed = [one for one in services if _devices.is_exposed(one)]
     if not exposed:
         return None
     asked = str((exposed[0]["metadata"].get("annotations") or {}).get(HOSTNAME, ""))
     for secret in seen.all("Secret"):
         labels = secret["metadata"]["labels"]
-        if f"{labels.get(_read.PROXY_NAMESPACE)}/{labels.get(_read.PROXY_NAME)}" == _name(exposed[0]):
+        if f"{labels.get(_devices.PARENT_NAMESPACE)}/{labels.get(_devices.PARENT)}" == _name(exposed[0]):
             name, addresses = _decoded(secret, "device_fqdn"), _decoded(secret, "device_ips")
             if name:
                 return {"name": name.rstrip("."), "addresses": _addresses(addresses), "reason": ""}

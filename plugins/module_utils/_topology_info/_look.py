@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from ansible_collections.bulkhead.mesh.plugins.module_utils._ingress import _devices
 from ansible_collections.bulkhead.mesh.plugins.module_utils._kube import _client
 from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._config import Target
 from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._errors import Problem, all_of
@@ -62,7 +63,7 @@ def look(
     stale_after: float,
 ) -> dict[str, Any]:
     """What the module returns as ``topology``; ``stale_after`` in seconds."""
-    seen = _read.read(client, _ingress.on_tailnet)
+    seen = _read.read(client, _devices.is_exposed)
     ingress = _ingress.gateways(seen, wanted.ingress_gateways)
     gateways = _vpn.gateways(seen, wanted.gateways, proof, wanted.exit_addresses, now)
     clients = _vpn.clients(seen, wanted.clients, proof, now, stale_after)

@@ -11,14 +11,13 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from ansible_collections.bulkhead.mesh.plugins.module_utils._egress import _registry
+from ansible_collections.bulkhead.mesh.plugins.module_utils._ingress import _devices
 from ansible_collections.bulkhead.mesh.plugins.module_utils._kube import _client
 from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._types import METADATA_ONLY, Answer, Request
 
 _GATEWAY_API = "/apis/gateway.networking.k8s.io/v1"
 _APPS = "/apis/apps/v1"
-PROXY_NAMESPACE, PROXY_NAME = "tailscale.com/parent-resource-ns", "tailscale.com/parent-resource"
-_MANAGED = "tailscale.com/managed"
-PROXY_LABELS = f"{_MANAGED}=true,tailscale.com/parent-resource-type=svc"
+_PROXY_LABELS = f"{_devices.MANAGED}=true,{_devices.PARENT_TYPE}=svc"
 # Kinds that a cluster may not have: not served means that there is none.
 _OPTIONAL = ("Gateway", "HTTPRoute", "GRPCRoute")
 _Object = Mapping[str, Any]
@@ -63,8 +62,10 @@ def requests() -> dict[str, Request]:
 
 def _tailnet_requests(proxies: Iterable[_Object]) -> dict[str, Request]:
     """State of the Tailscale operator's proxies, beside them: the only place that has the name of a Service's device."""
-    homes = {one["metadata"]["namespace"] for one in proxies if _MANAGED in (one["metadata"].get("labels") or {})}
-    query = {"labelSelector": PROXY_LABELS}
+    homes = {
+        one["metadata"]["namespace"] for one in proxies if _devices.MANAGED in (one["metadata"].get("labels") or {})
+    }
+    query = {"labelSelector": _PROXY_LABELS}
     return {
         home: Request(f"/api/v1/namespaces/{home}/secrets", f"list secrets in {home}", query=query)
         for home in sorted(homes)
