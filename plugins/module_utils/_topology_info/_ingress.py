@@ -16,7 +16,6 @@ from ansible_collections.bulkhead.mesh.plugins.module_utils._ingress import _dev
 from ansible_collections.bulkhead.mesh.plugins.module_utils._ingress._model import SEGMENT_LABEL
 from ansible_collections.bulkhead.mesh.plugins.module_utils._ingress._render import HOSTNAME, ISTIO
 from ansible_collections.bulkhead.mesh.plugins.module_utils._kube import _ready
-from ansible_collections.bulkhead.mesh.plugins.module_utils._topology_info import _read
 from ansible_collections.bulkhead.mesh.plugins.module_utils._topology_info._read import Seen
 
 UNKNOWN = "unknown"
