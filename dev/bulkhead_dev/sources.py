@@ -8,9 +8,9 @@ from pathlib import Path
 from bulkhead_dev.commands import run
 from bulkhead_dev.errors import Unavailable
 
-# Programs that contain all of Kubernetes or CoreDNS: the lab's build compiles them, and vetting
+# Programs that contain all of Kubernetes, CoreDNS or Tailscale: the lab's build compiles them, and vetting
 # them would compile them once more (minutes) to look at a handful of lines.
-HEAVY = ("./cmd/labkube", "./cmd/coredns")
+HEAVY = ("./cmd/labkube", "./cmd/coredns", "./cmd/labtailnet")
 SHELLS = ("sh", "bash", "dash")
 
 

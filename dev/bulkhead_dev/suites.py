@@ -147,6 +147,12 @@ def netns(ctx: Context) -> None:
     _pytest(ctx, "tests/netns", env=_checkout_env(ctx))
 
 
+def browser(ctx: Context) -> None:
+    """The status page in a real browser, on a phone and on a desk; its pictures go to build/browser."""
+    ctx.packages("browser")
+    _pytest(ctx, "tests/browser", env=_checkout_env(ctx))
+
+
 def lab_up(ctx: Context) -> None:
     """Bring the lab up; the first time this builds it."""
     ctx.need_lab()
@@ -280,6 +286,7 @@ SUITES = (
     Suite("build", "Build the tarball and install it into an empty path", build),
     Suite("go-lint", "gofmt and go vet", go_lint),
     Suite("go-unit", "Go unit tests", go_unit),
+    Suite("browser", "The status page in a browser", browser),
     Suite("netns", "The agent in network namespaces", netns),
     Suite("lab-up", "Lab up", lab_up, live=True, timeout=3600.0),
     Suite("lab-fresh", "Lab up, with nothing on it", lab_fresh, live=True, timeout=3600.0),
@@ -299,7 +306,7 @@ DEMO = Suite("demo", "Demo", demo.run, live=True, timeout=3600.0)
 GROUPS = {
     "lint": ("lint", "ansible-lint", "changelog", "docs", "go-lint"),
     "unit": ("unit", "ansible-units", "go-unit"),
-    "static": tuple(suite.name for suite in SUITES[:12]),
+    "static": tuple(suite.name for suite in SUITES[:13]),
     "test": tuple(suite.name for suite in SUITES if suite.name not in ("lab-up", "benchmarks")),
 }
 

@@ -62,14 +62,14 @@ def test_a_shim_that_fails_does_not_count(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "expected"),
-    [("go version go1.26.1 linux/amd64", (1, 26)), ("go version go1.9", (1, 9)), ("devel", None), (None, None)],
+    [("go version go1.26.1 linux/amd64", (1, 26, 1)), ("go version go1.9", (1, 9, 0)), ("devel", None), (None, None)],
 )
-def test_go_version(text: str | None, expected: tuple[int, int] | None) -> None:
+def test_go_version(text: str | None, expected: tuple[int, int, int] | None) -> None:
     assert interpreters.go_version(text) == expected
 
 
 def test_go_versions_compare_as_numbers() -> None:
-    assert (interpreters.go_version("go version go1.9") or (9, 9)) < (1, 26)
+    assert (interpreters.go_version("go version go1.9.9") or (9, 9, 9)) < (1, 26, 5)
 
 
 def test_package_list() -> None:

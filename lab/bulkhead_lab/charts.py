@@ -10,7 +10,7 @@ from . import plan
 from .errors import LabError
 
 # Names below the finished part.
-ISTIO, METALLB = "istio", "metallb"
+ISTIO, METALLB, TAILSCALE = "istio", "metallb", "tailscale-operator"
 GATEWAY_API = f"gateway-api-{plan.GATEWAY_API_VERSION}-standard.yaml"
 BOOTSTRAP = "envoy_bootstrap_tmpl.json"
 # Istio's charts by the name in Chart.yaml, which is the folder's name here, and where its sources keep them.
@@ -27,10 +27,10 @@ _METADATA_DISCOVERY = "if .metadata_discovery"
 
 
 def released(chart: str, version: str) -> str:
-    """The text of a Chart.yaml with the version that Istio's release would give it; sources carry a placeholder."""
+    """The text of a Chart.yaml with the version that the release would give it; sources carry a placeholder."""
     text, count = _VERSION.subn(rf"\1: {version}", chart)
     if count != 2:
-        raise LabError(f"A Chart.yaml of Istio has {count} version lines instead of 2: look at charts.py.")
+        raise LabError(f"A Chart.yaml has {count} version lines instead of 2: look at charts.py.")
     return text
 
 
@@ -69,3 +69,19 @@ def write_bootstrap(source: Path, target: Path) -> None:
     """The proxy image's bootstrap template."""
     template = source / "tools" / "packaging" / "common" / "envoy_bootstrap.json"
     target.write_text(without_metadata_discovery(template.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+def conditional(definition: str) -> str:
+    """A definition as Tailscale's released chart has it: a template that ``installCRDs`` switches."""
+    return "{{ if .Values.installCRDs -}}\n" + definition.rstrip("\n") + "\n{{- end -}}\n"
+
+
+def write_tailscale(source: Path, target: Path) -> None:
+    """The operator's chart; its sources keep the definitions beside it, its releases inside."""
+    deploy = source / "cmd" / "k8s-operator" / "deploy"
+    shutil.copytree(deploy / "chart", target, copy_function=shutil.copyfile)
+    chart = target / "Chart.yaml"
+    chart.write_text(released(chart.read_text(encoding="utf-8"), plan.TAILSCALE_VERSION), encoding="utf-8")
+    for file in sorted((deploy / "crds").glob("*.yaml")):
+        name = file.name.partition("_")[2]
+        (target / "templates" / name).write_text(conditional(file.read_text(encoding="utf-8")), encoding="utf-8")

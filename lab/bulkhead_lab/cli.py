@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from . import audit, capture, demo, demo_mesh, lifecycle, plan
+from . import audit, capture, demo, demo_mesh, demo_tailnet, lifecycle, plan
 from .client import lab_call
 from .errors import LabError
 from .paths import Paths
@@ -125,6 +125,7 @@ def _demo(paths: Paths, options: argparse.Namespace) -> int:
             "picture": demo.picture,
             "gateways": demo_mesh.gateways,
             "mesh": demo_mesh.mesh,
+            "tailnet": demo_tailnet.tailnet,
         }
         parts[options.part](paths)
     return 0
@@ -155,6 +156,8 @@ def parser() -> argparse.ArgumentParser:
     add("seeder", _ask("seeder"), "Peers that the seeding peer sees.")
     for name, text in (("start", "Start a stopped program."), ("stop", "Stop a program and keep it stopped.")):
         add(name, _ask(name), text).add_argument("name", help="as `lab status` lists it")
+    seen = add("tailnet", _ask("tailnet"), "What the tailnet's control server knows.")
+    seen.add_argument("what", choices=("nodes", "keys"), help="devices; auth keys that were asked for, with their tags")
     proxy = add("proxy-arp", _ask("proxy-arp"), "Answer ARP for every address on the pods' links, or not.")
     proxy.add_argument("value", choices=("on", "off"))
     shot = add("capture", _capture, "Packets that left the node by its uplink: a snapshot, or what a window saw.")
@@ -166,19 +169,27 @@ def parser() -> argparse.ArgumentParser:
     log.add_argument("--since", type=int, default=0, metavar="MARK", help="count only what came after this mark")
     inside = add("exec", _exec, "Run a command in a network namespace of the outside world.")
     inside.add_argument(
-        "where", choices=(plan.NS_INTERNET, plan.NS_LAN, plan.NS_TARGET, *(s.namespace for s in plan.VPN_SERVERS))
+        "where",
+        choices=(
+            plan.NS_INTERNET,
+            plan.NS_LAN,
+            plan.NS_TARGET,
+            plan.NS_CONTROL,
+            plan.NS_TAILNET,
+            *(s.namespace for s in plan.VPN_SERVERS),
+        ),
     )
     inside.add_argument("command", nargs=argparse.REMAINDER)
     node = add("node-exec", _exec, "Run a command on the node.")
     node.set_defaults(where="node")
     node.add_argument("command", nargs=argparse.REMAINDER)
     story = add("demo", _demo, "A user's download client on the running lab, and what the outside sees of it.")
-    parts = ("prepare", "picture", "leaks", "gateways", "mesh")
+    parts = ("prepare", "picture", "leaks", "gateways", "mesh", "tailnet")
     story.add_argument(
         "part",
         choices=parts,
         help="apply the user's own things; download and look; try to get past the VPN; ask the gateways from the home "
-        "network; talk inside the mesh",
+        "network; talk inside the mesh; ask the gateways from the tailnet",
     )
     story.add_argument("--seconds", type=float, default=60.0, help="how long leaks are tried")
     add("kubectl", _kubectl, "Run kubectl as the administrator.").add_argument("command", nargs=argparse.REMAINDER)

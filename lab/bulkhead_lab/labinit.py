@@ -8,7 +8,7 @@ import threading
 import time
 from typing import Any
 
-from . import capture, control, pki, plan, world
+from . import capture, control, pki, plan, tailnet, world
 from .errors import LabError
 from .nodeinit import CONTROL as NODE_CONTROL
 from .nodeinit import NODE_STATE
@@ -162,6 +162,7 @@ def main() -> None:
             "capture": capture.snapshot,
             "tracker": world.tracker_peers,
             "seeder": world.seeder_peers,
+            "tailnet": tailnet.ask,
         },
     )
 

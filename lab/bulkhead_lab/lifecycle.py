@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from . import checks, control, plan
+from . import checks, control, plan, tailnet
 from .build import Store, remove_tree
 from .errors import LabError
 from .nodeconfig import CGROUP
@@ -25,7 +25,7 @@ from .progress import Progress
 from .recipes import recipes
 
 START, WAIT, CLUSTER = "starting node and outside world", "waiting for the node", "waiting for cluster DNS"
-HEAVY = ("labkube", "istio")  # parts that fill Go's caches with gigabytes
+HEAVY = ("labkube", "istio", "tailscale")  # parts that fill Go's caches with gigabytes
 START_TIMEOUT = 300.0  # seconds
 APPEAR_TIMEOUT = 5.0  # seconds from the start until the root process must have left its pid
 READY_TIMEOUT = "120s"
@@ -134,14 +134,16 @@ def _lay_out(paths: Paths, store: Store) -> None:
     binaries = paths.state / "bin"
     remove_tree(binaries)
     binaries.mkdir()
-    for name in ("tools", "labkube", "netpol"):
+    for name in ("tools", "labkube", "netpol", "tailnet"):
         folder = store.folder(name)
         for program in folder.iterdir():
             (binaries / program.name).symlink_to(f"/opt/lab/build/{folder.name}/{program.name}")
+    (binaries / "tailscale").symlink_to("tailscaled")  # one program, which goes by its name
     (binaries / "wireguard-go").symlink_to(f"/opt/lab/build/{store.folder('wireguard').name}/wireguard")
-    link = paths.state / "rootfs"
-    link.unlink(missing_ok=True)
-    link.symlink_to(store.folder("rootfs") / "root")
+    for name, folder in (("rootfs", store.folder("rootfs") / "root"), ("charts", store.folder("charts"))):
+        link = paths.state / name
+        link.unlink(missing_ok=True)
+        link.symlink_to(folder)
 
 
 def _wait_until_ready(paths: Paths) -> None:
@@ -253,4 +255,9 @@ def enter_command(paths: Paths, where: str, command: Sequence[str]) -> list[str]
         if told["node_pid"] is None:
             raise LabError("The node is not running: run `lab restart-node`.")
         return [*argv, "nsenter", f"--target={told['node_pid']}", "--mount", "--pid", "--uts", "--net", "--", *command]
+    if where == plan.NS_TAILNET:  # this computer has an /etc of its own
+        laptop = told["services"].get(tailnet.HOST_SERVICE, {}).get("pid")
+        if laptop is None:
+            raise LabError(f"The computer in the tailnet is off: run `lab start {tailnet.HOST_SERVICE}`.")
+        return [*argv, "nsenter", f"--target={laptop}", "--mount", "--net", "--", *command]
     return [*argv, "nsenter", f"--net=/run/netns/{where}", "--", *command]

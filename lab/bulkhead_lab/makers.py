@@ -25,7 +25,7 @@ def find_go() -> str:
         if candidate and os.access(candidate, os.X_OK):
             return candidate
     raise LabError(
-        "The lab builds Kubernetes from source and found no Go: put go 1.26 or newer on PATH, or name it in BULKHEAD_GO."
+        "The lab builds Kubernetes from source and found no Go: put go 1.26.5 or newer on PATH, or name it in BULKHEAD_GO."
     )
 
 
@@ -46,6 +46,7 @@ def go_programs(
     module: Path = GO,
     sources: Sequence[str] = (),
     ldflags: str = "",
+    tags: Sequence[str] = (),
 ) -> Recipe:
     """Static programs from ``packages`` as the module in the folder ``module`` pins them.
 
@@ -53,10 +54,11 @@ def go_programs(
     need none, since go.sum says what they are.
     """
     flags = f"-s -w {ldflags}".strip()
+    options = ["-trimpath", "-buildvcs=false", *([f"-tags={','.join(tags)}"] if tags else [])]
 
     def make(target: Path, _: dict[str, Path]) -> None:
         run(
-            [find_go(), "build", "-trimpath", "-buildvcs=false", "-ldflags", flags, "-o", f"{target}/", *packages],
+            [find_go(), "build", *options, "-ldflags", flags, "-o", f"{target}/", *packages],
             what=f"Building {', '.join(package.rpartition('/')[2] for package in packages)}",
             cwd=module,
             env=GO_SETTINGS,
@@ -64,7 +66,7 @@ def go_programs(
 
     files = [module / "go.mod", module / "go.sum", *(module / source for source in sources)]
     foreign = [package for package in packages if not package.startswith("./")]
-    inputs = (hash_files([f for f in files if f.exists()], module), flags, *foreign)
+    inputs = (hash_files([f for f in files if f.exists()], module), flags, *foreign, *tags)
     return Recipe(name, inputs, make, estimate=estimate)
 
 

@@ -17,11 +17,13 @@ ISTIO_VERSION = "1.31.1"
 GATEWAY_API_VERSION = "1.6.0"
 METALLB_VERSION = "0.15.2"
 HELM_VERSION = "3.21.4"
+TAILSCALE_VERSION = "1.98.10"  # as lab/go-tailnet pins it
 
 # --- images built here ------------------------------------------------------
 ISTIO_HUB = "lab.local/istio"
 ISTIO_IMAGES = ("pilot", "install-cni", "proxyv2", "ztunnel")
 METALLB_HUB = "lab.local/metallb"
+TAILSCALE_HUB = "lab.local/tailscale"
 
 
 def istio_image(name: str) -> str:
@@ -34,11 +36,18 @@ def metallb_image(name: str) -> str:
     return f"{METALLB_HUB}/{name}:v{METALLB_VERSION}"
 
 
+def tailscale_image(name: str) -> str:
+    """Reference of one of Tailscale's images, as its chart puts it together from repository and tag."""
+    return f"{TAILSCALE_HUB}/{name}:v{TAILSCALE_VERSION}"
+
+
 # --- network namespaces -----------------------------------------------------
 NS_INTERNET = "internet"  # router between all others; its default route is missing on purpose
 NS_NODE = "node"
 NS_TARGET = "target"
 NS_LAN = "lan"  # a computer on the home LAN, next to the node
+NS_CONTROL = "tailnet-control"  # the tailnet's control server, relay and API
+NS_TAILNET = "tailnet"  # a computer elsewhere that is in the tailnet
 
 # --- the node and its local network -----------------------------------------
 LAN_BRIDGE = "lan0"  # bridge in NS_INTERNET: the home router's LAN side
@@ -80,6 +89,19 @@ DNS_PORT = 53
 TRACKER_PORT = 6969
 PEER_PORT = 51413
 ZONE = "probe.example"  # authoritative on the target, with a query log
+
+# --- the tailnet ------------------------------------------------------------
+# Private, unlike the rest of the world: with a public one the clients speak plain HTTP only now and then and insist on TLS.
+CONTROL4, CONTROL6 = "172.31.0.2", "2001:db8:2::2"
+CONTROL_ROUTER4, CONTROL_ROUTER6 = "172.31.0.1", "2001:db8:2::1"
+TAILNET_CLIENT4, TAILNET_CLIENT6 = "192.0.2.130", "2001:db8:3::2"
+TAILNET_CLIENT_ROUTER4, TAILNET_CLIENT_ROUTER6 = "192.0.2.129", "2001:db8:3::1"
+TAILNET_PREFIX4 = 25  # of the networks of both
+CONTROL_PORT = 8088  # control server and API
+DERP_PORT = 8443
+LOGIN_SERVER = f"http://{CONTROL4}:{CONTROL_PORT}"
+TAILNET_DOMAIN = "lab-tailnet.ts.net"
+TAILNET_HOSTNAME = "laptop"  # of the computer in NS_TAILNET
 
 
 @dataclass(frozen=True)

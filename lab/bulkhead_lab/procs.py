@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
+import signal
 from pathlib import Path
+
+PR_SET_PDEATHSIG = 1
 
 
 def start_time(pid: int) -> str | None:
@@ -21,3 +25,8 @@ def children(pid: int) -> list[int]:
         return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
     except OSError:
         return []
+
+
+def die_with_parent() -> None:
+    """For ``preexec_fn``: the kernel ends the process when its parent ends, however that ended."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from . import plan, recipes_mesh
+from . import plan, recipes_mesh, recipes_tailnet
 from .build import Recipe
 from .makers import SLIM, SUITE, debian, debian_image, files_image, go_programs
 from .paths import CHECKOUT_LAB
@@ -85,4 +85,5 @@ def recipes() -> list[Recipe]:
         files_image("pause", "lab.local/pause:1", [("tools", "pause", "/pause")], user="65535:65535"),
         files_image("coredns", "lab.local/coredns:1", [("coredns", "coredns", "/coredns")]),
         *recipes_mesh.recipes(),
+        *recipes_tailnet.recipes(),
     ]

@@ -15,12 +15,15 @@ from .paths import CHECKOUT_LAB
 
 GO_ISTIO = CHECKOUT_LAB / "go-istio"
 GO_METALLB = CHECKOUT_LAB / "go-metallb"
+GO_TAILNET = CHECKOUT_LAB / "go-tailnet"
 ENVOY_REQUIREMENTS = CHECKOUT_LAB / "envoy-requirements.txt"
 ISTIO = "istio.io/istio"
+TAILSCALE = "tailscale.com"
 ISTIO_STAMP = f"-X {ISTIO}/pkg/version.buildVersion={plan.ISTIO_VERSION} -X {ISTIO}/pkg/version.buildStatus=Clean"
 HELM_STAMP = f"-X helm.sh/helm/v3/internal/version.version=v{plan.HELM_VERSION}"
-# What install-cni and the proxy run on; Envoy needs the C library, install-cni the packet filter's tools.
-BASE_PACKAGES = ("ca-certificates", "iproute2", "iptables", "nftables")
+# What install-cni and the proxies run on; Envoy needs the C library, install-cni the packet filter's tools, Tailscale's
+# proxy these and sysctl.
+BASE_PACKAGES = ("ca-certificates", "iproute2", "iptables", "nftables", "procps")
 BOOTSTRAP = "/var/lib/istio/envoy/envoy_bootstrap_tmpl.json"
 ENVOY_BINARY = "envoy/_bin/envoy"  # inside the wheel
 
@@ -61,11 +64,14 @@ def _charts() -> Recipe:
         istio = module_folder(GO_ISTIO, ISTIO)
         charts.write_istio(istio, target / charts.ISTIO)
         charts.write_metallb(module_folder(GO_METALLB, "go.universe.tf/metallb"), target / charts.METALLB)
+        charts.write_tailscale(module_folder(GO_TAILNET, TAILSCALE), target / charts.TAILSCALE)
         charts.write_gateway_api(module_folder(GO_ISTIO, "sigs.k8s.io/gateway-api"), target / charts.GATEWAY_API)
         charts.write_bootstrap(istio, target / charts.BOOTSTRAP)
 
-    files = [GO_ISTIO / "go.mod", GO_METALLB / "go.mod", CHECKOUT_LAB / "bulkhead_lab" / "charts.py"]
-    return Recipe("charts", (hash_files(files, CHECKOUT_LAB), plan.ISTIO_VERSION), make, estimate=5)
+    files = [*(module / "go.mod" for module in (GO_ISTIO, GO_METALLB, GO_TAILNET))]
+    files.append(CHECKOUT_LAB / "bulkhead_lab" / "charts.py")
+    versions = (plan.ISTIO_VERSION, plan.TAILSCALE_VERSION)
+    return Recipe("charts", (hash_files(files, CHECKOUT_LAB), *versions), make, estimate=5)
 
 
 def recipes() -> list[Recipe]:

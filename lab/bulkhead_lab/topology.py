@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from . import plan
 
 DEVICE = "eth0"  # of every outside host, towards the router
+LAPTOP_PORT = "laptop0"  # the router's device towards the computer in the tailnet
 LAN_MAC, NODE_MAC = "02:00:00:00:00:01", "02:00:00:00:00:0a"  # fixed: a new node must not meet a stale neighbour entry
 
 # No packet of the kernel's own that can be avoided, and no address but ours.
@@ -83,7 +84,27 @@ def hosts() -> tuple[Host, ...]:
         (plan.LAN_CLIENT6,),
         bridge=plan.LAN_BRIDGE,
     )
-    return (target, lan, *servers)
+    control = Host(
+        plan.NS_CONTROL,
+        "control0",
+        plan.CONTROL_ROUTER4,
+        plan.CONTROL_ROUTER6,
+        plan.TAILNET_PREFIX4,
+        64,
+        (plan.CONTROL4,),
+        (plan.CONTROL6,),
+    )
+    laptop = Host(
+        plan.NS_TAILNET,
+        LAPTOP_PORT,
+        plan.TAILNET_CLIENT_ROUTER4,
+        plan.TAILNET_CLIENT_ROUTER6,
+        plan.TAILNET_PREFIX4,
+        64,
+        (plan.TAILNET_CLIENT4,),
+        (plan.TAILNET_CLIENT6,),
+    )
+    return (target, lan, *servers, control, laptop)
 
 
 def settings(forwards: bool) -> dict[str, int]:
@@ -159,6 +180,19 @@ def node() -> list[str]:
         f"link set {plan.NODE_DEVICE} up",
         *defaults(plan.NODE_DEVICE, plan.ROUTER4, plan.ROUTER6),
     ]
+
+
+def home_firewall() -> str:
+    """Router: who is out on the road gets nothing from the home network that was not asked for from there."""
+    return f"""add table inet home
+delete table inet home
+table inet home {{
+    chain forward {{
+        type filter hook forward priority filter; policy accept;
+        iifname "{LAPTOP_PORT}" oifname "{plan.LAN_BRIDGE}" ct state new drop
+    }}
+}}
+"""
 
 
 def nat(server: plan.VpnServer) -> str:

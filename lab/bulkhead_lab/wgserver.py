@@ -5,7 +5,6 @@ User space, because the machine's kernel may have no WireGuard. Ends when wiregu
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import subprocess
@@ -16,10 +15,10 @@ from pathlib import Path
 from . import net, plan, wireguard
 from .errors import LabError
 from .paths import INSIDE_BIN, INSIDE_STATE
+from .procs import die_with_parent
 
 SOCKETS = Path("/run/wireguard")
 START_TIMEOUT = 10.0  # seconds
-PR_SET_PDEATHSIG = 1
 
 
 def by_name(name: str) -> plan.VpnServer:
@@ -43,10 +42,6 @@ def set_up(server: plan.VpnServer) -> list[str]:
     ]
 
 
-def _die_with_parent() -> None:
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
 def serve(server: plan.VpnServer) -> int:
     """Start, configure and wait; the exit code for the supervisor."""
     device = wireguard.device(server)
@@ -55,7 +50,7 @@ def serve(server: plan.VpnServer) -> int:
     child = subprocess.Popen(
         [f"{INSIDE_BIN}/wireguard-go", device],
         env={"LOG_LEVEL": "error", "WG_PROCESS_FOREGROUND": "1", "PATH": os.environ.get("PATH", os.defpath)},
-        preexec_fn=_die_with_parent,
+        preexec_fn=die_with_parent,
     )
     signal.signal(signal.SIGTERM, lambda *_: child.terminate())
     deadline = time.monotonic() + START_TIMEOUT

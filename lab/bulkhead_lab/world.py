@@ -1,4 +1,4 @@
-"""The lab's outside world: router, internet target, VPN servers, BitTorrent, and the node's link to it.
+"""The lab's outside world: router, internet target, VPN servers, BitTorrent, tailnet, and the node's link to it.
 
 Functions that make things run inside the lab as root and may run again;
 ``torrent_*`` and ``payload_digest`` also work on the machine.
@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from . import capture, net, plan, seeder, topology, torrent, tracker, wireguard
+from . import capture, net, plan, seeder, tailnet, topology, torrent, tracker, wireguard
 from .paths import INSIDE_BIN, INSIDE_STATE
 from .service import Service
 from .torrent import PAYLOAD_NAME, PAYLOAD_SIZE
@@ -33,9 +33,11 @@ def create(state: Path) -> None:
     for host in hosts:
         net.ip(topology.wire(host, host.port in ports), plan.NS_INTERNET)
         net.ip(topology.far_end(host), host.netns)
+    net.nft(topology.home_firewall(), plan.NS_INTERNET)
     for server in plan.VPN_SERVERS:
         net.nft(topology.nat(server), server.namespace)
         wireguard.write(state, server)
+    tailnet.write(state)
     seeder.write_payload(state)
     tracker.write(state, [torrent_info_hash(state)])
 
@@ -103,6 +105,7 @@ def services(state: Path) -> list[Service]:
             )
             for server in plan.VPN_SERVERS
         ),
+        *tailnet.services(state),
     ]
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Callable
 
+from ansible_collections.bulkhead.mesh.plugins.module_utils import _tailnet_look
 from ansible_collections.bulkhead.mesh.plugins.module_utils._cluster._addons import owner
 from ansible_collections.bulkhead.mesh.plugins.module_utils._cluster._finding import annotations_of, labels_of
 from ansible_collections.bulkhead.mesh.plugins.module_utils._ingress import _level, _model
@@ -32,6 +33,7 @@ _AUTOMATIC = {
 }
 _PASSING = ("Event", "Endpoints", "EndpointSlice", "PodMetrics")
 _SETS = {_applyset.ObjectSet(name, _model.HOME).id: name for name in _model.SETS}
+_OURS = {"labelSelector": f"{_applyset.PART_OF}={_applyset.ObjectSet(_model.INGRESS_SET, _model.HOME).id}"}
 _MANAGERS = ("addonmanager.kubernetes.io/mode", "olm.managed", "argocd.argoproj.io/instance")
 
 
@@ -47,6 +49,9 @@ def requests(secrets: Sequence[str]) -> dict[str, Request]:
             f"get validatingadmissionpolicybindings.admissionregistration.k8s.io {_level.POLICY}",
         ),
         "classes": Request(f"/apis/{_level.GROUP}/v1/gatewayclasses", f"list gatewayclasses.{_level.GROUP}"),
+        "gateways": Request(
+            f"/apis/{_level.GROUP}/v1/gateways", f"list gateways.{_level.GROUP}", query=_OURS, accept=METADATA_ONLY
+        ),
         "deployments": Request("/apis/apps/v1/deployments", "list deployments.apps", accept=METADATA_ONLY),
         "pools": Request(f"/apis/{_METALLB}/v1beta1/ipaddresspools", f"list ipaddresspools.{_METALLB}"),
         "nodes": Request("/api/v1/nodes", "list nodes"),
@@ -87,10 +92,13 @@ def look(
         there = answers[name].status != 404
         body: Mapping[str, Any] = _client.demand(answers[name], request, target) if there else {}
         held[name] = list(body.get("items") or []) if request.what.startswith("list ") else ([body] if there else [])
+    gateways = {(one["metadata"]["namespace"], one["metadata"]["name"]) for one in held["gateways"]}
     return {
         "server": target.server,
         "gateway_api": _gateway_api(client, target, held, kinds),
         "metallb": _metallb(held),
+        "tailnet": _tailnet_look.look(client, target, held["crds"]),
+        "exposed": _tailnet_look.exposed(held["services"], gateways),
         "nodes": [{"name": one["metadata"]["name"], "addresses": _node_addresses(one)} for one in held["nodes"]],
         "load_balancers": [
             _load_balancer(one) for one in held["services"] if one["spec"].get("type") == "LoadBalancer"
@@ -100,6 +108,7 @@ def look(
             for one in held["namespaces"]
         },
         "secrets": {place: bool(held[f"secret:{place}"]) for place in secrets},
+        "secret_versions": {place: _version(held[f"secret:{place}"]) for place in secrets},
         "services": {place: _ports(place, held["services"]) for place in services},
         "sets": sorted(one["metadata"]["name"] for one in held["sets"]),
         "contents": contents_of(client, target, contents),
@@ -122,6 +131,11 @@ def settled(
 
     contents: Any = wait(look_again, timeout=timeout, sleep=sleep)[1]
     return contents
+
+
+def _version(secret: Sequence[_Object]) -> str:
+    """What changes whenever a Secret does; empty for one that does not exist."""
+    return str(secret[0]["metadata"]["resourceVersion"]) if secret else ""
 
 
 def set_of(one: _Object) -> str:

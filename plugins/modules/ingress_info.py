@@ -12,8 +12,8 @@ version_added: 0.1.0
 author:
   - bulkhead.mesh contributors (@bulkhead-mesh)
 description:
-  - Reads level and owner of the Gateway API, MetalLB and its pools, addresses of nodes and Services, and namespaces, for
-    the roles C(gateway_api), C(metallb) and C(ingress_gateways) to judge.
+  - Reads level and owner of the Gateway API, MetalLB and its pools, the Tailscale operator and what it serves, addresses of
+    nodes and Services, and namespaces, for the roles C(gateway_api), C(metallb), C(tailscale) and C(ingress_gateways) to judge.
   - Of Secrets it only asks whether they exist; their content is never requested.
   - What the caller may not read is an error.
 extends_documentation_fragment:
@@ -94,6 +94,21 @@ ingress:
       returned: success
       type: dict
       sample: {controllers: [], pools: [], crds: false, states: false}
+    tailnet:
+      description:
+        - Of the Tailscale operator its C(definitions) with their owners, C(operators) with namespace, name, owner, hostname and
+          login server, C(classes) (names of ProxyClasses), and the C(ingresses) and C(custom) objects that it serves.
+      returned: success
+      type: dict
+      sample: {definitions: {}, operators: [], classes: [], ingresses: [], custom: []}
+    exposed:
+      description:
+        - Services on the tailnet, with the gateway they belong to, their C(hostname), whether that gateway is C(ours), and
+          whether it is C(wanted) or on its way off the tailnet.
+      returned: success
+      type: list
+      elements: dict
+      sample: [{kind: Service, namespace: gateway-arr, name: arr-istio, gateway: arr, hostname: arr, wanted: true, ours: true}]
     nodes:
       description: Nodes with their addresses.
       returned: success
@@ -116,6 +131,11 @@ ingress:
       returned: success
       type: dict
       sample: {gateway-arr/arr-tls: true}
+    secret_versions:
+      description: The version of each of O(secrets), empty for one that does not exist.
+      returned: success
+      type: dict
+      sample: {gateway-arr/arr-tls: "4711"}
     services:
       description: Ports of each of O(services), null for one that does not exist.
       returned: success

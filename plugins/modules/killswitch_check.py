@@ -251,6 +251,11 @@ changed:
   returned: always
   type: bool
   sample: false
+time:
+  description: When the cluster was read, in UTC. What was made later is not in the result.
+  returned: success, or when a client is not as required
+  type: str
+  sample: '2026-11-21T17:30:00Z'
 verdict:
   description: The worst verdict of all clients; V(unknown) if there is none.
   returned: success, or when a client is not as required

@@ -21,8 +21,8 @@ NAMES = {
     "metallb": "MetalLB",
     "tailscale": "the Tailscale operator",
 }
-# Namespaces whose pods need more than Pod Security's baseline: node agents and speakers.
-PRIVILEGED_BY_COMPONENT = {"istio": "istio-system", "metallb": "metallb-system"}
+# Namespaces whose pods need more than Pod Security's baseline: node agents, speakers, proxies.
+PRIVILEGED_BY_COMPONENT = {"istio": "istio-system", "metallb": "metallb-system", "tailscale": "tailscale"}
 _CRDS = ("apiextensions.k8s.io", "customresourcedefinitions", None)
 _ROLES = ("rbac.authorization.k8s.io", "clusterroles", None)
 # What each managed component takes; (group, resource, namespace), each with the verbs of an apply.
@@ -220,6 +220,7 @@ def summary(cluster: Mapping[str, Any]) -> list[str]:
         ("Istio", _istio(cluster["mesh"]["istio"]["value"])),
         ("Gateway API", _installed(cluster["gateway_api"]["value"], "bundle_version")),
         ("MetalLB", _installed(cluster["metallb"]["value"], "version")),
+        ("Tailscale", _installed(cluster["tailscale"]["value"], "version")),
     ]
     lines = [f"{title + ':':<13}{text}" for title, text in rows]
     if cluster["unreadable"]:

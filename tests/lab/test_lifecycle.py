@@ -67,7 +67,9 @@ def test_up_twice_then_down(untouched: dict[str, set[str]]) -> None:
     assert difference(untouched, snapshot()) == []
 
 
-@pytest.mark.parametrize("seconds", [0.3, 2.0, 6.0])
+@pytest.mark.parametrize(
+    "seconds", [pytest.param(0.3, marks=pytest.mark.slow), 2.0, pytest.param(6.0, marks=pytest.mark.slow)]
+)
 def test_up_killed_in_the_middle_is_completed_by_the_next(untouched: dict[str, set[str]], seconds: float) -> None:
     first = subprocess.Popen([*LAB, "up"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     time.sleep(seconds)

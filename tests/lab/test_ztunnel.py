@@ -18,6 +18,8 @@ import mesh_on_lab
 import pytest
 from running_lab import LAB, apply, kubectl, pod
 
+# It installs Istio for itself; the suite mesh has this ztunnel at work in every run.
+pytestmark = pytest.mark.slow
 CORE, DOWNLOADS, OUT = "zt-core", "zt-downloads", "zt-out"
 AMBIENT = "istio.io/dataplane-mode"
 WEB, CLIENT = f"spiffe://cluster.local/ns/{CORE}/sa/web", f"spiffe://cluster.local/ns/{DOWNLOADS}/sa/client"

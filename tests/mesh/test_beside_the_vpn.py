@@ -13,7 +13,12 @@ REDIRECTION = "ambient.istio.io/redirection"
 
 
 @pytest.mark.parametrize(
-    ("kind", "name"), [("daemonset", "istio-cni-node"), ("daemonset", "ztunnel"), ("deployment", "istiod")]
+    ("kind", "name"),
+    [
+        ("daemonset", "ztunnel"),
+        pytest.param("daemonset", "istio-cni-node", marks=pytest.mark.slow),
+        pytest.param("deployment", "istiod", marks=pytest.mark.slow),
+    ],
 )
 def test_a_part_of_istio_restarts(site: Site, kind: str, name: str) -> None:
     window = site.during(20, lambda: rollout(kind, name))
@@ -72,6 +77,7 @@ def test_an_enrolled_gateway_namespace_is_seen(site: Site, tmp_path: Path) -> No
     assert {name for name, result in proof.checks.items() if result != "pass"} == {"mesh-gw-none"}
 
 
+@pytest.mark.slow
 def test_a_client_out_of_the_mesh_is_seen(site: Site, tmp_path: Path) -> None:
     kubectl("label", "namespace", CLIENTS, "istio.io/dataplane-mode=none", "--overwrite")
     try:
@@ -85,6 +91,7 @@ def test_a_client_out_of_the_mesh_is_seen(site: Site, tmp_path: Path) -> None:
     assert proof.checks["mesh-out"] != "pass" and proof.checks["mesh-in"] != "pass"
 
 
+@pytest.mark.slow
 def test_a_wide_service_entry_is_seen(site: Site, tmp_path: Path) -> None:
     entry = {
         "apiVersion": "networking.istio.io/v1",

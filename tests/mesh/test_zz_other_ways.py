@@ -16,7 +16,7 @@ from bulkhead_lab import demo, demo_mesh, plan
 from bulkhead_lab.paths import Paths
 
 pytestmark = pytest.mark.slow
-PARTS = ("--tags", "preflight,gateway_api,metallb,istio,namespaces,ingress_gateways")
+PARTS = ("--tags", "preflight,gateway_api,metallb,istio,namespaces,tailscale,ingress_gateways")
 OUTAGE = 10.0  # seconds without an answer that an upgrade on one node may cost
 SYSTEM = "istio-system"
 

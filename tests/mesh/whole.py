@@ -81,7 +81,9 @@ class Site:
 
 def insist_on_a_fresh_cluster() -> None:
     """Stop where another suite, or a person, is at work: the end would take it away."""
-    names = kubectl("get", "namespace", *USERS, "istio-system", "metallb-system", "--ignore-not-found", "--output=name")
+    names = kubectl(
+        "get", "namespace", *USERS, "istio-system", "metallb-system", "tailscale", "--ignore-not-found", "--output=name"
+    )
     assert not names, f"the lab is not fresh, it has {names.split()}"
 
 

@@ -20,7 +20,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 COLUMNS = ("check", "result", "class", "layer", "target", "observed")
-_KEYS = ("verdict", "acceptable", "require", "clients", "vantages", "paths", "checks")
+_KEYS = ("verdict", "acceptable", "require", "clients", "vantages", "paths", "checks", "time")
 _XML_FORBIDDEN = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _WIDE = 100  # characters of the last column
 Report = Mapping[str, Any]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from ansible_collections.bulkhead.mesh.plugins.module_utils._ingress._level import level
 from ansible_collections.bulkhead.mesh.plugins.module_utils._ingress._seen import Verdict
@@ -162,7 +162,18 @@ def _at(tree: Any, *path: str) -> Any:
     return tree
 
 
-def place_of(given: Settings) -> dict[str, str]:
+class Chart(Protocol):
+    """Settings that say where a chart is."""
+
+    @property
+    def chart(self) -> str: ...
+    @property
+    def chart_repo(self) -> str: ...
+    @property
+    def version(self) -> str: ...
+
+
+def place_of(given: Chart) -> dict[str, str]:
     """Options of M(kubernetes.core.helm) that say where the chart is: a folder, an archive, an OCI reference or a name."""
     if given.chart.startswith("oci://"):
         return {"chart_ref": given.chart, "chart_version": given.version}

@@ -16,6 +16,7 @@ from ansible_collections.bulkhead.mesh.plugins.module_utils._ingress._model impo
     GATEWAYS,
     SEGMENT_LENGTH,
     Address,
+    Device,
     Gateway,
     Listener,
     Route,
@@ -24,13 +25,29 @@ from ansible_collections.bulkhead.mesh.plugins.module_utils._ingress._pools impo
 from ansible_collections.bulkhead.mesh.plugins.module_utils._ingress._range import parse_address
 from ansible_collections.bulkhead.mesh.plugins.module_utils._reader import LABEL, Reader, entries
 
-EXPOSURES = ("lan", "cluster")
-LATER = ("tailnet", "both")
+EXPOSURES = ("lan", "tailnet", "both", "cluster")
+ON_TAILNET = ("tailnet", "both")
 PROTOCOLS = ("HTTP", "HTTPS")
-_KEYS = ("name", "namespace", "address", "pool", "exposure", "segment", "listeners", "routes", "class", "state")
+_KEYS = (
+    *(
+        "name",
+        "namespace",
+        "address",
+        "pool",
+        "exposure",
+        "tailscale",
+        "segment",
+        "listeners",
+        "routes",
+        "class",
+        "state",
+    ),
+)
+_DEVICE = ("hostname", "tags", "proxy_class")
 _LISTENER = ("name", "port", "protocol", "hostname", "tls_secret")
 _ROUTE = ("name", "namespace", "service", "port", "hostnames", "path", "rewrite", "listeners")
 _HOSTNAME = re.compile(r"(\*\.)?[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*\Z")
+TAG = re.compile(r"tag:[A-Za-z][-A-Za-z0-9]*\Z")
 _PATH = re.compile(r"/[A-Za-z0-9/\-._~!$&'()*+,;=:@%]*\Z")
 NAME_LENGTH = 50  # the objects that Istio generates append to the name
 
@@ -45,7 +62,7 @@ def _gateway(reader: Reader, entry: Any, path: str) -> Gateway | None:
         return None
     name = reader.name(entry.get("name"), f"{path}.name", NAME_LENGTH)
     state = reader.choice(entry.get("state", "present"), f"{path}.state", STATES)
-    exposure = _exposure(reader, entry.get("exposure", "lan"), f"{path}.exposure")
+    exposure = reader.choice(entry.get("exposure", "lan"), f"{path}.exposure", EXPOSURES)
     pool, kind = entry.get("pool"), entry.get("class", "istio")
     gateway = Gateway(
         name=name,
@@ -58,18 +75,39 @@ def _gateway(reader: Reader, entry: Any, path: str) -> Gateway | None:
         listeners=reader.list(entry.get("listeners", [{}]), f"{path}.listeners", _listener),
         routes=reader.list(entry.get("routes"), f"{path}.routes", _route),
         state=state,
+        device=_device(reader, entry, name, exposure, path),
     )
     _addressed(reader, entry, gateway, path)
     _listened(reader, entry, gateway, path)
     return gateway
 
 
-def _exposure(reader: Reader, value: Any, path: str) -> str:
-    if value in LATER:
-        reason = "the part of this collection that speaks with the Tailscale operator does not exist yet"
-        reader.wrong(path, value, reason, "use lan or cluster")
-        return "lan"
-    return reader.choice(value, path, EXPOSURES)
+def _device(reader: Reader, entry: Mapping[str, Any], name: str, exposure: str, path: str) -> Device | None:
+    given, path = entry.get("tailscale"), f"{path}.tailscale"
+    if exposure not in ON_TAILNET:
+        if given is not None:
+            reason = f"a gateway with exposure {exposure} is no device of the tailnet"
+            reader.wrong(path, given, reason, "remove it, or set exposure to tailnet or both")
+        return None
+    given = {} if given is None else given
+    if not reader.keys(given, path, _DEVICE):
+        return None
+    kind = given.get("proxy_class")
+    return Device(
+        hostname=reader.name(given.get("hostname", name or "x"), f"{path}.hostname"),
+        tags=reader.list(given.get("tags"), f"{path}.tags", read_tag),
+        proxy_class=reader.name(kind, f"{path}.proxy_class", 253, dots=True) if kind is not None else "",
+    )
+
+
+def read_tag(reader: Reader, value: Any, path: str) -> str | None:
+    """A tag of the tailnet's policy."""
+    if not isinstance(value, str) or not TAG.match(value):
+        reader.wrong(
+            path, value, "a tag is tag: and letters, digits and dashes, a letter first", "write it like tag:gw-arr"
+        )
+        return None
+    return value
 
 
 def _addresses(reader: Reader, value: Any, path: str) -> tuple[Address, ...]:
@@ -88,11 +126,12 @@ def _listed(value: Any) -> Sequence[Any]:
 
 
 def _addressed(reader: Reader, entry: Mapping[str, Any], gateway: Gateway, path: str) -> None:
-    if gateway.exposure == "cluster":
+    if not gateway.on_lan:
+        other = "both" if gateway.device else "lan"
         for key in ("address", "pool"):
             if entry.get(key) is not None:
-                reason = "a gateway with exposure cluster has no address of a pool"
-                reader.wrong(f"{path}.{key}", entry[key], reason, "remove it, or set exposure to lan")
+                reason = f"a gateway with exposure {gateway.exposure} has no address of a pool"
+                reader.wrong(f"{path}.{key}", entry[key], reason, f"remove it, or set exposure to {other}")
 
 
 def _listened(reader: Reader, entry: Mapping[str, Any], gateway: Gateway, path: str) -> None:

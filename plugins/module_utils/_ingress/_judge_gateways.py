@@ -106,7 +106,7 @@ def _addresses(gateways: Sequence[Gateway], given: Mapping[str, Pool], seen: See
     found = []
     others = {str(one["name"]): one for one in seen.pools or () if not one["ours"]}
     for gateway in gateways:
-        if gateway.exposure != "lan":
+        if not gateway.on_lan:
             continue
         if gateway.pool and gateway.pool not in given and gateway.pool not in others:
             if seen.pools is not None or given:

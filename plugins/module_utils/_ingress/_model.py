@@ -24,7 +24,9 @@ METALLB_SET = "bulkhead-metallb"
 POOLS_SET = "bulkhead-address-pools"
 NAMESPACES_SET = "bulkhead-ingress-namespaces"
 INGRESS_SET = "bulkhead-ingress"
-SETS = (GATEWAY_API_SET, METALLB_SET, POOLS_SET, NAMESPACES_SET, INGRESS_SET)
+TAILSCALE_SET = "bulkhead-tailscale"
+PROXY_CLASS_SET = "bulkhead-proxy-class"
+SETS = (GATEWAY_API_SET, METALLB_SET, POOLS_SET, NAMESPACES_SET, INGRESS_SET, TAILSCALE_SET, PROXY_CLASS_SET)
 
 SEGMENT_LABEL = "bulkhead.mesh/segment-"  # of namespaces whose routes may attach, followed by the segment's name
 ATTACHES = "true"
@@ -139,10 +141,20 @@ class Route:
 
 
 @dataclass(frozen=True)
-class Gateway:
-    """An ingress gateway with its routes. ``exposure`` is ``lan`` (addresses of a pool) or ``cluster``.
+class Device:
+    """What a gateway is in the tailnet. No ``tags`` are those that the operator gives to every proxy."""
 
-    ``addresses`` are none, one, or one of each family.
+    hostname: str
+    tags: tuple[str, ...] = ()
+    proxy_class: str = ""
+
+
+@dataclass(frozen=True)
+class Gateway:
+    """An ingress gateway with its routes.
+
+    ``exposure`` is ``lan`` (addresses of a pool), ``tailnet`` (a device of its own there), ``both``, or ``cluster``.
+    ``addresses`` are none, one, or one of each family; ``device`` is None outside the tailnet.
     """
 
     name: str
@@ -155,11 +167,17 @@ class Gateway:
     listeners: tuple[Listener, ...] = field(default=(Listener("http", 80),))
     routes: tuple[Route, ...] = ()
     state: str = "present"
+    device: Device | None = None
 
     @property
     def present(self) -> bool:
         """Whether the gateway is to exist."""
         return self.state == "present"
+
+    @property
+    def on_lan(self) -> bool:
+        """Whether it has an address of a pool; its Service is of type ClusterIP otherwise."""
+        return self.exposure in ("lan", "both")
 
     def __str__(self) -> str:
         return f"{self.namespace}/{self.name}"

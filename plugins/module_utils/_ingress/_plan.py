@@ -15,6 +15,7 @@ from ansible_collections.bulkhead.mesh.plugins.module_utils._ingress import (
     _gateways,
     _judge_gateways,
     _judge_pools,
+    _judge_tailnet,
     _model,
     _pools,
     _render,
@@ -50,6 +51,7 @@ def plan(
             found += _judge_pools.verdicts(pools, peers, str(config.get("frr") or "none"), known)
         if "gateways" in parts:
             found += _judge_gateways.verdicts(gateways, pools, planned, known)
+            found += _judge_tailnet.verdicts(gateways, known)
     kept = [gateway for gateway in gateways if gateway.present]
     live = known.namespaces or {}
     homes = [gateway.namespace for gateway in kept]
@@ -69,6 +71,9 @@ def plan(
         ],
         "objects": _render.gateway_objects(gateways, _ranges(pools, known)),
         "expected": [_status.expectation(one, pools) for one in kept],
+        "devices": _judge_tailnet.devices(kept),
+        "hidden": _judge_tailnet.hidden(kept, known),
+        "operator": _judge_tailnet.home(known),
     }
 
 

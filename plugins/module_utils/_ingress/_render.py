@@ -13,6 +13,7 @@ from typing import Any
 from ansible_collections.bulkhead.mesh.plugins.module_utils._ingress._model import (
     ATTACHES,
     NAMESPACES_SET,
+    Device,
     Gateway,
     Listener,
     Peer,
@@ -27,6 +28,8 @@ API = f"{GROUP}/v1"
 POOL_API, PEER_API = "metallb.io/v1beta1", "metallb.io/v1beta2"
 ADDRESSES, POOL = "metallb.io/loadBalancerIPs", "metallb.io/address-pool"
 SERVICE_TYPE = "networking.istio.io/service-type"
+EXPOSE, HOSTNAME = "tailscale.com/expose", "tailscale.com/hostname"
+TAGS, PROXY_CLASS = "tailscale.com/tags", "tailscale.com/proxy-class"
 ISTIO = "istio"  # the class whose gateways take options for their Service from a ConfigMap
 
 Manifest = dict[str, Any]
@@ -131,7 +134,7 @@ def gateway_objects(gateways: Iterable[Gateway], ranges: Mapping[str, Iterable[R
 
 def _families(gateway: Gateway, ranges: Mapping[str, Iterable[Range]]) -> list[int]:
     """IP families of the addresses the gateway will have; empty where that is not known."""
-    if gateway.exposure == "cluster":
+    if not gateway.on_lan:
         return []
     named = [one.version for one in gateway.addresses]
     return sorted(set(named or (one.first.version for one in ranges.get(gateway.pool, ()))))
@@ -143,6 +146,8 @@ def _gateway(gateway: Gateway, families: Sequence[int]) -> list[Manifest]:
         annotations[ADDRESSES] = ",".join(str(one) for one in gateway.addresses)
     if gateway.pool:
         annotations[POOL] = gateway.pool
+    if gateway.device:
+        annotations.update(_tailnet(gateway.device))
     spec: Manifest = {
         "gatewayClassName": gateway.class_name,
         "listeners": [_listener(gateway, one) for one in gateway.listeners],
@@ -151,7 +156,7 @@ def _gateway(gateway: Gateway, families: Sequence[int]) -> list[Manifest]:
         # Istio hands these on to the Service that it makes; that one is not ours to annotate.
         spec["infrastructure"] = {"annotations": annotations}
     made = _object(API, "Gateway", gateway.namespace, gateway.name, spec)
-    if gateway.exposure == "cluster":
+    if not gateway.on_lan:
         made["metadata"]["annotations"] = {SERVICE_TYPE: "ClusterIP"}
     if len(families) != 1 or gateway.class_name != ISTIO:
         return [made]
@@ -160,6 +165,16 @@ def _gateway(gateway: Gateway, families: Sequence[int]) -> list[Manifest]:
     spec.setdefault("infrastructure", {})["parametersRef"] = reference
     made["spec"] = spec
     return [options, made]
+
+
+def _tailnet(device: Device) -> dict[str, str]:
+    """For the operator, which makes a proxy to the Service's ClusterIP: MetalLB has no part in it."""
+    made = {EXPOSE: "true", HOSTNAME: device.hostname}
+    if device.tags:
+        made[TAGS] = ",".join(device.tags)
+    if device.proxy_class:
+        made[PROXY_CLASS] = device.proxy_class
+    return made
 
 
 def _options(gateway: Gateway, family: int) -> Manifest:

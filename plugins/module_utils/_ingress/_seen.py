@@ -23,6 +23,9 @@ class Seen:
     secrets: Mapping[str, bool] | None = None  # namespace/name -> whether it exists
     services: Mapping[str, Any] | None = None  # namespace/name -> its ports, None where it does not exist
     classes: Mapping[str, Any] | None = None  # name of a GatewayClass -> whether it is accepted
+    exposed: Sequence[Mapping[str, Any]] | None = None  # Services on the tailnet: {namespace, name, gateway, hostname}
+    operators: Sequence[Mapping[str, Any]] | None = None  # of Tailscale: {namespace, name, hostname}
+    proxy_classes: Sequence[str] | None = None
     networks: Mapping[str, Sequence[str]] = field(default_factory=dict)  # what for -> CIDRs
 
 
@@ -30,7 +33,7 @@ def seen(facts: Mapping[str, Any] | None, networks: Mapping[str, Sequence[str]] 
     """The parts of ``facts`` that the rules read."""
     if not facts:
         return Seen(networks=networks or {})
-    metallb, gateway_api = facts.get("metallb"), facts.get("gateway_api")
+    metallb, gateway_api, tailnet = facts.get("metallb"), facts.get("gateway_api"), facts.get("tailnet")
     return Seen(
         pools=metallb["pools"] if metallb else None,
         nodes=facts.get("nodes"),
@@ -39,6 +42,9 @@ def seen(facts: Mapping[str, Any] | None, networks: Mapping[str, Sequence[str]] 
         secrets=facts.get("secrets"),
         services=facts.get("services"),
         classes=gateway_api["classes"] if gateway_api else None,
+        exposed=facts.get("exposed"),
+        operators=tailnet["operators"] if tailnet else None,
+        proxy_classes=tailnet["classes"] if tailnet else None,
         networks=networks or {},
     )
 

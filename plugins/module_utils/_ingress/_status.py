@@ -63,7 +63,7 @@ def expectation(gateway: Gateway, pools: Iterable[Pool]) -> dict[str, Any]:
     return {
         "namespace": gateway.namespace,
         "name": gateway.name,
-        "exposure": gateway.exposure,
+        "exposure": "lan" if gateway.on_lan else "cluster",
         "addresses": [str(one) for one in gateway.addresses],
         "announced": bool(chosen) and all(pool.layer2 is not None for pool in chosen),
         "listeners": attached,

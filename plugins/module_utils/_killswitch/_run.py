@@ -79,6 +79,7 @@ class Run:
         self.gateways = {
             one.name: one for one in gateways if one.state == "present" and (one.name in used or not self.clients)
         }
+        self.time = datetime.now(timezone.utc)  # the proof is not about what is made later
         self.seen = _read.Seen((), {})
         self.pods: dict[str, list[dict[str, Any]] | Missing] = {}
         self.configs: dict[str, Mapping[str, Any] | Missing] = {}
@@ -250,6 +251,7 @@ class Run:
             worst = max(worst, verdict.verdict, key=_verdict.VERDICTS.index)
         reasons = [reason for one in clients for reason in one["reasons"]]
         return {
+            "time": self.time.strftime("%Y-%m-%dT%H:%M:%SZ"),
             "verdict": worst if clients else _verdict.UNKNOWN,
             "acceptable": bool(clients) and not reasons,
             "require": self.options.require,

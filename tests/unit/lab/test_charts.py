@@ -54,6 +54,19 @@ def test_charts_are_written_from_the_modules(tmp_path: Path) -> None:
     assert (tmp_path / "gateway-api.yaml").read_text() == "kind: a_gateways\n---\nkind: b_vap_safeupgrades\n"
 
 
+def test_tailscales_chart_brings_its_definitions_as_a_release_does(tmp_path: Path) -> None:
+    deploy = tmp_path / "source" / "cmd" / "k8s-operator" / "deploy"
+    (deploy / "chart" / "templates").mkdir(parents=True)
+    (deploy / "chart" / "Chart.yaml").write_text('version: 0.1.0\nappVersion: "stable"\n')
+    (deploy / "crds").mkdir()
+    (deploy / "crds" / "tailscale.com_proxyclasses.yaml").write_text("kind: One\n")
+    charts.write_tailscale(tmp_path / "source", tmp_path / "chart")
+    version = plan.TAILSCALE_VERSION
+    assert (tmp_path / "chart/Chart.yaml").read_text() == f"version: {version}\nappVersion: {version}\n"
+    template = (tmp_path / "chart/templates/proxyclasses.yaml").read_text()
+    assert template == "{{ if .Values.installCRDs -}}\nkind: One\n{{- end -}}\n"
+
+
 def pinned(module: Path, name: str) -> str:
     """The version of a module in the ``go.mod`` of a folder."""
     found = re.search(rf"^(?:require)?\s+{re.escape(name)} v(\S+)", (module / "go.mod").read_text(), re.MULTILINE)
@@ -64,6 +77,7 @@ def pinned(module: Path, name: str) -> str:
 def test_the_plan_names_the_versions_that_are_built() -> None:
     assert pinned(recipes_mesh.GO_METALLB, "go.universe.tf/metallb") == plan.METALLB_VERSION
     assert pinned(recipes_mesh.GO_ISTIO, "sigs.k8s.io/gateway-api") == plan.GATEWAY_API_VERSION
+    assert pinned(recipes_mesh.GO_TAILNET, recipes_mesh.TAILSCALE) == plan.TAILSCALE_VERSION
     assert pinned(recipes_mesh.GO_ISTIO, "helm.sh/helm/v3") == plan.HELM_VERSION
     replaced = f"replace istio.io/api => istio.io/api v{plan.ISTIO_VERSION}\n"
     assert replaced in (recipes_mesh.GO_ISTIO / "go.mod").read_text()
@@ -83,6 +97,7 @@ def test_a_changed_image_gets_a_new_key(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_images_carry_the_names_that_the_charts_ask_for() -> None:
     assert plan.istio_image("pilot") == "lab.local/istio/pilot:1.31.1"
+    assert plan.tailscale_image("tailscale") == "lab.local/tailscale/tailscale:v1.98.10"
     assert plan.metallb_image("speaker") == "lab.local/metallb/speaker:v0.15.2"
 
 

@@ -12,12 +12,19 @@ from bulkhead_lab import nodeconfig, plan
 net, address = ipaddress.ip_network, ipaddress.ip_address
 DOCUMENTATION = [net(text) for text in ("192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24", "2001:db8::/32")]
 OUTSIDE = [plan.TARGET4, plan.TARGET6, plan.PEER4, plan.PEER6, plan.NODE6, plan.ROUTER6]
+OUTSIDE += [plan.CONTROL6, plan.TAILNET_CLIENT4, plan.TAILNET_CLIENT6]
 OUTSIDE += [text for s in plan.VPN_SERVERS for text in (s.address4, s.address6, s.exit4, s.exit6, s.router4, s.router6)]
 
 
 @pytest.mark.parametrize("text", OUTSIDE)
 def test_outside_addresses_are_reserved_for_documentation(text: str) -> None:
     assert any(address(text) in one for one in DOCUMENTATION if one.version == address(text).version)
+
+
+def test_the_control_server_has_a_private_address_outside_the_cluster_and_the_home_network() -> None:
+    assert address(plan.CONTROL4).is_private
+    for network in (plan.LAN4, plan.CLUSTER_CIDR4, plan.SERVICE_CIDR4, *(s.inner4 for s in plan.VPN_SERVERS)):
+        assert address(plan.CONTROL4) not in net(network)
 
 
 def test_cluster_addresses_lie_in_their_networks() -> None:

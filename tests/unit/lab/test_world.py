@@ -200,7 +200,9 @@ def test_vpn_server_comes_up_last() -> None:
 
 def test_services(tmp_path: Path) -> None:
     services = {service.name: service for service in world.services(tmp_path)}
-    assert list(services) == ["target", "tracker", "seeder", "iperf3", "vpn-north", "vpn-south"]
+    assert list(services) == [
+        *("target", "tracker", "seeder", "iperf3", "vpn-north", "vpn-south", "tailnet-control", "tailnet-laptop")
+    ]
     assert {name: service.netns for name, service in services.items() if name.startswith("vpn")} == {
         "vpn-north": "vpn-north",
         "vpn-south": "vpn-south",

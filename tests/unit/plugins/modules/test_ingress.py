@@ -43,6 +43,7 @@ def bare(**changed: Answer) -> dict[str, Any]:
         f"GET {CRDS}": items(),
         f"GET {BINDING}": GONE,
         "GET /apis/gateway.networking.k8s.io/v1/gatewayclasses": GONE,
+        "GET /apis/gateway.networking.k8s.io/v1/gateways": GONE,
         "GET /apis/apps/v1/deployments": items(),
         "GET /apis/metallb.io/v1beta1/ipaddresspools": GONE,
         "GET /api/v1/nodes": items(),
@@ -77,6 +78,53 @@ def test_a_bare_cluster(run: Any) -> None:
     assert found["metallb"] == {"crds": False, "states": False, "controllers": [], "pools": []}
     assert (found["nodes"], found["sets"], found["contents"]) == ([], [], {})
     assert {call.method for call in api.calls} == {"GET"}
+
+
+OPERATOR = {"template": {"spec": {"containers": [{"env": [{"name": "PROXY_IMAGE", "value": "x"}]}]}}}
+OTHER = {"template": {"spec": {"containers": [{"name": "web"}]}}}
+
+
+def test_a_tailnet(run: Any) -> None:
+    ours = _applyset.ObjectSet("bulkhead-ingress", "kube-system").labels
+    helm = {"meta.helm.sh/release-name": "tailscale-operator", "meta.helm.sh/release-namespace": "ts"}
+    held = {"finalizers": ["tailscale.com/finalizer"]}
+    gateway = {"gateway.networking.k8s.io/gateway-name": "arr"}
+    on = {"tailscale.com/expose": "true", "tailscale.com/hostname": "films"}
+    calls = bare()
+    calls[f"GET {CRDS}"] = items(
+        named("proxyclasses.tailscale.com", annotations=helm), named("connectors.tailscale.com", annotations=helm)
+    )
+    calls["GET /apis/gateway.networking.k8s.io/v1/gateways"] = items(named("arr", "gateway-arr", labels=ours))
+    # Once for names and labels, and once whole, because only the environment tells the operator from others.
+    calls["GET /apis/apps/v1/deployments"] = [
+        items(),
+        items(named("operator", "ts", annotations=helm, spec=OPERATOR), named("operator", "other", spec=OTHER)),
+    ]
+    leaving = named("old", "web", spec={"type": "ClusterIP"})
+    leaving["metadata"].update(held)
+    calls["GET /api/v1/services"] = items(
+        named("arr-istio", "gateway-arr", labels=gateway, annotations=on, spec={"type": "ClusterIP"}),
+        named("arr-istio", "elsewhere", labels=gateway, annotations=on, spec={"type": "ClusterIP"}),
+        leaving,
+        named("plain", "web", spec={"type": "ClusterIP"}),
+    )
+    ingress = named("films", "web")
+    ingress["metadata"].update(held)
+    calls["GET /apis/networking.k8s.io/v1/ingresses"] = items(ingress, named("plain", "web"))
+    calls["GET /apis/tailscale.com/v1alpha1/connectors"] = items(named("subnet"))
+    calls["GET /apis/tailscale.com/v1alpha1/proxyclasses"] = items(named("fast"))
+    result, dummy = run(ingress_info, calls)
+    found = result["ingress"]["tailnet"]
+    assert set(found["definitions"].values()) == {"helm:ts/tailscale-operator"}
+    assert [(one["namespace"], one["owner"]) for one in found["operators"]] == [("ts", "helm:ts/tailscale-operator")]
+    assert (found["classes"], found["custom"]) == (["fast"], [{"kind": "Connector", "name": "subnet"}])
+    assert found["ingresses"] == [{"kind": "Ingress", "namespace": "web", "name": "films", "wanted": True}]
+    told = result["ingress"]["exposed"]
+    assert [(one["namespace"], one["hostname"], one["wanted"], one["ours"]) for one in told] == [
+        ("gateway-arr", "films", True, True),
+        ("elsewhere", "films", True, False),
+        ("web", "web-old", False, False),
+    ]
 
 
 def test_what_may_not_be_read_is_an_error(run: Any) -> None:
@@ -142,7 +190,9 @@ def test_what_is_there(run: Any) -> None:
     )
     calls["GET /api/v1/namespaces"] = items(named("core", labels={"a": "b"}))
     calls["GET /api/v1/namespaces/kube-system/configmaps"] = items(named("bulkhead-ingress"))
-    calls["GET /api/v1/namespaces/gateway-arr/secrets/tls"] = Answer(200, named("tls", "gateway-arr"))
+    secret = named("tls", "gateway-arr")
+    secret["metadata"]["resourceVersion"] = "7"
+    calls["GET /api/v1/namespaces/gateway-arr/secrets/tls"] = Answer(200, secret)
     calls["GET /api/v1/namespaces/gateway-arr/secrets/none"] = GONE
     result, api = run(
         ingress_info,
@@ -170,6 +220,7 @@ def test_what_is_there(run: Any) -> None:
     ]
     assert found["services"] == {"core/radarr": [7878, 80], "core/none": None}
     assert found["secrets"] == {"gateway-arr/tls": True, "gateway-arr/none": False}
+    assert found["secret_versions"] == {"gateway-arr/tls": "7", "gateway-arr/none": ""}
     assert found["sets"] == ["bulkhead-ingress"]
     # Of Secrets only metadata is asked for.
     assert all("PartialObjectMetadata;" in call.accept for call in api.calls if "/secrets/" in call.path)

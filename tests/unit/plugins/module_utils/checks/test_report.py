@@ -106,6 +106,8 @@ def test_json_has_what_is_documented() -> None:
     text = _report.as_json(report(*FOUR))
     assert set(json.loads(text)) == {"verdict", "acceptable", "require", "clients", "checks"}
     assert "secret" not in text
+    timed = json.loads(_report.as_json({**report(), "time": "2026-11-21T17:30:00Z"}))
+    assert timed["time"] == "2026-11-21T17:30:00Z"
 
 
 def test_table() -> None:

@@ -203,17 +203,7 @@ def test_gateway_in_full():
 @pytest.mark.parametrize(
     ("entry", "sentence"),
     [
-        (
-            {"exposure": "tailnet"},
-            'exposure is "tailnet": the part of this collection that speaks with the Tailscale operator does not exist '
-            "yet; use lan or cluster.",
-        ),
-        (
-            {"exposure": "both"},
-            'exposure is "both": the part of this collection that speaks with the Tailscale operator does not exist '
-            "yet; use lan or cluster.",
-        ),
-        ({"exposure": "wan"}, 'exposure is "wan": this choice does not exist; use lan or cluster.'),
+        ({"exposure": "wan"}, 'exposure is "wan": this choice does not exist; use lan or tailnet or both or cluster.'),
         (
             {"exposure": "cluster", "address": "192.0.2.1"},
             'address is "192.0.2.1": a gateway with exposure cluster has no address of a pool; remove it, or set exposure '

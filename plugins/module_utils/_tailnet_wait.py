@@ -1,0 +1,200 @@
+# Copyright (c) bulkhead.mesh contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection: may change at any time.
+"""Wait until the operator is up and devices are there or gone; what can come to nothing ends the wait early."""
+
+from __future__ import annotations
+
+import base64
+import json
+import time
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timezone
+from typing import Any, Callable
+
+from ansible_collections.bulkhead.mesh.plugins.module_utils._ingress import _devices, _status
+from ansible_collections.bulkhead.mesh.plugins.module_utils._ingress._devices import Judgement
+from ansible_collections.bulkhead.mesh.plugins.module_utils._ingress._status import OWNER_LABEL, Check
+from ansible_collections.bulkhead.mesh.plugins.module_utils._kube import _client, _ready, _workload
+from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._config import Target
+from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._types import Request
+from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._wait import wait_until
+
+Wait = Callable[..., "tuple[bool, object]"]
+_Object = Mapping[str, Any]
+_LOG_BYTES = "131072"  # from the beginning: what an operator says of its start comes first
+_SHOWN = ("device_id", "device_fqdn", "device_ips")  # everything else in a proxy's state is secret
+_OWN_SERVER = "https://controlplane.tailscale.com"
+
+
+class Looker:
+    """Looks at the operator, a ProxyClass, and the devices of gateways."""
+
+    def __init__(self, client: _client.Caller, target: Target, now: Callable[[], float] = time.time) -> None:
+        self._client, self._target, self._now = client, target, now
+
+    def until(self, params: Mapping[str, Any], timeout: float, sleep: float, wait: Wait = wait_until) -> list[Check]:
+        """The last checks: all passed, waiting longer is no use, or ``timeout`` seconds are over."""
+
+        def look() -> tuple[bool, object]:
+            checks, final = self.look(params)
+            return final or all(check.result == _status.PASS for check in checks), checks
+
+        checks: Any = wait(look, timeout=timeout, sleep=sleep)[1]
+        return checks
+
+    def look(self, params: Mapping[str, Any]) -> tuple[list[Check], bool]:
+        """All checks now, and whether waiting longer is no use."""
+        made: list[Check] = []
+        final = False
+        if params["operator"]:
+            place = f"{params['namespace']}/{params['operator']}"
+            judged = self._operator(params["namespace"], params["operator"], params["login_timeout"])
+            made.append(_devices.operator(place, judged))
+            final = judged.final
+        if params["proxy_class"]:
+            name = params["proxy_class"]
+            live = self._get(
+                f"/apis/tailscale.com/v1alpha1/proxyclasses/{name}", f"get proxyclasses.tailscale.com {name}"
+            )
+            made.append(_devices.proxy_class(name, live))
+        states = self._states(params["namespace"]) if params["devices"] or params["gone"] else []
+        for wanted in params["devices"]:
+            made += self._device(params["namespace"], wanted, states)
+        for one in params["gone"]:
+            namespace, name = one["namespace"], one["name"]
+            service = self._get(
+                f"/api/v1/namespaces/{namespace}/services/{name}", f"get services {name} in {namespace}"
+            )
+            made.append(_devices.gone(f"{namespace}/{name}", service, _of(states, namespace, name)))
+        return made, final
+
+    def _get(self, path: str, what: str) -> _Object | None:
+        request = Request(path, what)
+        answer = self._client.call(request)
+        return None if answer.status == 404 else _client.demand(answer, request, self._target)
+
+    def _list(self, path: str, what: str, labels: str = "") -> list[_Object]:
+        request = Request(path, what, query={"labelSelector": labels} if labels else {})
+        answer = _client.list_all(self._client, request)
+        return [] if answer.status == 404 else list(_client.demand(answer, request, self._target).get("items") or [])
+
+    def _operator(self, namespace: str, name: str, patience: float) -> Judgement:
+        where, what = f"/apis/apps/v1/namespaces/{namespace}", f"in {namespace}"
+        live = self._get(f"{where}/deployments/{name}", f"get deployments.apps {name} {what}")
+        if live is None:
+            return Judgement(False, "it does not exist")
+        live = {**live, "kind": "Deployment"}
+        pods = self._list(f"/api/v1/namespaces/{namespace}/pods", f"list pods {what}")
+        sets = self._list(f"{where}/replicasets", f"list replicasets.apps {what}")
+        rollout = _workload.rollout(live, _workload.own_pods(live, pods, sets), sets)
+        if not rollout.current:
+            warning = _workload.last_warning(self._client, live, _workload.own_replica_sets(live, sets))
+            return Judgement(False, (rollout.waiting or "it has no pod") + (f"; {warning}" if warning else ""))
+        pod = rollout.current[0]
+        status = _container_status(pod)
+        if status is None or (not status.get("restartCount") and "waiting" in (status.get("state") or {})):
+            return Judgement(False, " ".join(("its container is", _workload.blocked_container(pod)[1])))
+        return _devices.judge(self._said(pod, status), _server(live), patience)
+
+    def _said(self, pod: _Object, status: _Object) -> _devices.Said:
+        running = (status.get("state") or {}).get("running")
+        started = _seconds(str((running or {}).get("startedAt") or ""))
+        since = self._now() - started if started is not None else 0.0
+        # In the pauses between two starts only the last container has a log.
+        log = self._log(pod, status["name"], previous=False)
+        if not log and status.get("restartCount"):
+            log = self._log(pod, status["name"], previous=True)
+        return _devices.Said(log, running is not None, since, int(status.get("restartCount") or 0))
+
+    def _log(self, pod: _Object, container: str, *, previous: bool) -> str:
+        metadata = pod["metadata"]
+        where = f"/api/v1/namespaces/{metadata['namespace']}/pods/{metadata['name']}/log"
+        query = {"container": container, "limitBytes": _LOG_BYTES, **({"previous": "true"} if previous else {})}
+        what = f"read the log of pod {metadata['name']} in {metadata['namespace']}"
+        request = Request(where, what, query=query, accept="*/*")
+        answer = self._client.call(request)
+        if answer.status in (400, 404):  # no log yet, or not any more
+            return ""
+        body = _client.demand(answer, request, self._target)
+        # A single line that is a JSON object comes decoded.
+        return str(body["text"]) if "text" in body else json.dumps(dict(body)) if body else ""
+
+    def _states(self, namespace: str) -> list[_Object]:
+        """The states of proxies with nothing in them but who they are."""
+        what = f"list secrets in {namespace} with label {_devices.MANAGED}"
+        found = self._list(f"/api/v1/namespaces/{namespace}/secrets", what, f"{_devices.MANAGED}=true")
+        return [{"metadata": one["metadata"], "device": _decoded(one.get("data") or {})} for one in found]
+
+    def _device(self, home: str, wanted: Mapping[str, Any], states: Sequence[_Object]) -> list[Check]:
+        namespace = wanted["namespace"]
+        labels = f"{OWNER_LABEL}={wanted['gateway']}"
+        services = self._list(f"/api/v1/namespaces/{namespace}/services", f"list services in {namespace}", labels)
+        service = services[0] if services else None
+        mine = _of(states, namespace, service["metadata"]["name"]) if service else []
+        pods = self._proxy(home, namespace, service["metadata"]["name"]) if service else Judgement(False, "")
+        return _devices.device(wanted, service, mine[0] if mine else None, pods)
+
+    def _proxy(self, home: str, namespace: str, name: str) -> Judgement:
+        labels = f"{_devices.PARENT}={name},{_devices.PARENT_NAMESPACE}={namespace},{_devices.PARENT_TYPE}=svc"
+        found = self._list(f"/apis/apps/v1/namespaces/{home}/statefulsets", f"list statefulsets.apps in {home}", labels)
+        if not found:
+            return Judgement(False, "it has no proxy")
+        ready, words = _ready.ready("apps", "StatefulSet", found[0])
+        if ready:
+            return Judgement(True, words)
+        for pod in self._list(f"/api/v1/namespaces/{home}/pods", f"list pods in {home}", labels):
+            if not _workload.is_ready(pod):
+                container, state = _workload.blocked_container(pod)
+                words += f"; container {container or '?'} of pod {pod['metadata']['name']} is {state}"
+                break
+        return Judgement(False, words)
+
+
+def devices(states: Sequence[Check]) -> list[dict[str, Any]]:
+    """Gateways that are on the tailnet with name and addresses, for a module's result."""
+    found = []
+    for one in states:
+        if one.id == "device-joined" and one.result == _status.PASS:
+            fqdn, dummy, addresses = one.observed.partition(" ")
+            found.append({"gateway": one.object.partition(" ")[2], "name": fqdn, "addresses": addresses.split(", ")})
+    return found
+
+
+def _of(states: Sequence[_Object], namespace: str, name: str) -> list[_Object]:
+    wanted = (namespace, name, "svc")
+    keys = (_devices.PARENT_NAMESPACE, _devices.PARENT, _devices.PARENT_TYPE)
+    return [one for one in states if tuple((one["metadata"].get("labels") or {}).get(key) for key in keys) == wanted]
+
+
+def _decoded(data: Mapping[str, str]) -> dict[str, Any]:
+    """Who a device is; keys and everything else of its state stay where they are."""
+    plain = {key: base64.b64decode(data[key]).decode() for key in _SHOWN if data.get(key)}
+    try:
+        addresses = json.loads(plain.get("device_ips") or "[]")
+    except ValueError:
+        addresses = []
+    return {"id": plain.get("device_id", ""), "fqdn": plain.get("device_fqdn", ""), "ips": addresses}
+
+
+def _container_status(pod: _Object) -> _Object | None:
+    statuses = (pod.get("status") or {}).get("containerStatuses") or []
+    return next(iter(statuses), None)
+
+
+def _server(deployment: _Object) -> str:
+    for container in deployment["spec"]["template"]["spec"]["containers"]:
+        for one in container.get("env") or []:
+            if one["name"] == "OPERATOR_LOGIN_SERVER" and one.get("value"):
+                return str(one["value"])
+    return _OWN_SERVER
+
+
+def _seconds(stamp: str) -> float | None:
+    """A time of the API server, in seconds since 1970."""
+    try:
+        return datetime.strptime(stamp, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=timezone.utc).timestamp()
+    except ValueError:
+        return None
