@@ -497,7 +497,7 @@ def execute(module: AnsibleModule) -> dict[str, Any]:
     for one in params["accept_unknown"]:
         if one not in known:
             raise Refused(f"accept_unknown has {one!r}: nobody asks from there, use one of {sorted(known)}.")
-    world = _plan.World({one.name: one for one in gateways if one.present}, seen)
+    world = _plan.World({one.name: one for one in gateways if one.present}, seen, _seen.owned(clients, seen))
     options = _run.Options(
         classes=[one for one in params["check_classes"] if not (module.check_mode and one == _registry.DISPOSABLE)],
         hosts=hosts,

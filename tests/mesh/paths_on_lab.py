@@ -16,7 +16,7 @@ from running_lab import kubectl
 
 ROOT = Path(__file__).resolve().parents[2]
 INVENTORY = ROOT / "inventories" / "lab" / "group_vars" / "all" / "bulkhead.yml"
-LAN = [str(ROOT / "lab" / "lab"), "exec", "lan", "--"]
+VANTAGES = {name: {"command": [str(ROOT / "lab" / "lab"), "exec", name, "--"]} for name in ("lan", "tailnet")}
 TWIN = "bulkhead.mesh/twin"
 
 
@@ -54,7 +54,7 @@ def options(mutation: Mapping[str, Any]) -> dict[str, Any]:
         "clients": given["bulkhead_vpn_clients"],
         "vpn_gateways": given["bulkhead_vpn_gateways"],
         "namespaces": given["bulkhead_namespaces"],
-        "vantages": {"lan": {"command": LAN}},
+        "vantages": VANTAGES,
         "twin_image": given["bulkhead_vpn_images"]["agent"],
         "check_classes": ["P", "A", "C"],
         "attempt_timeout": 1.0,

@@ -93,11 +93,12 @@ class Evidence:
 def book(evidence: Evidence) -> Book:
     """Pages as their Services answered pods, and those that are declared to hold a text."""
     made = Book()
-    references = _plan.references(_plan.pages(evidence.rows, evidence.world), evidence.world)
+    pages = _plan.pages(evidence.rows, evidence.world)
     for vantage in evidence.brought:
-        for one, answer in evidence.answers_of(vantage).items():
-            if vantage.kind == POD and one in references:
-                made.add(references[one], answer)
+        answers = evidence.answers_of(vantage)
+        for one, page in _plan.references_of(vantage, pages, evidence.world).items() if answers else ():
+            if one in answers:
+                made.add(page, answers[one])
     for row in evidence.rows:
         answers = evidence.answers_of(row.source) if row.page.content else {}
         for one in _plan.tries(row, evidence.world) if answers else ():
@@ -158,15 +159,13 @@ def _page(page: Page, evidence: Evidence, known: Book) -> Finding:
 def _unrecognised(page: Page, evidence: Evidence) -> str:
     if page.content:
         return f"nobody got a page of {page} with the text {page.content!r}"
-    references = [one for one, of in _plan.references([page], evidence.world).items()]
-    if not references:
+    if not _plan.references([page], evidence.world):
         return f"there is no Service {page.namespace}/{page.service} with an address in the cluster"
     seen = [
-        answer
+        evidence.answers_of(vantage)[one]
         for vantage in evidence.brought
-        if vantage.kind == POD
-        for one, answer in evidence.answers_of(vantage).items()
-        if one in references
+        for one in _plan.references_of(vantage, [page], evidence.world)
+        if one in evidence.answers_of(vantage)
     ]
     if not seen:
         return f"no pod asked Service {page}: with class C in check_classes, or with content for the row, it is known"
@@ -281,16 +280,27 @@ def _refused(row: Row, got: Answers, brought: Brought, evidence: Evidence, known
 
 
 def _alive(row: Row, evidence: Evidence, known: Book) -> list[Vantage]:
-    """Who got an answer, with identity, from the gateway or Service of a row; of a Service only others than its source."""
+    """Who got an answer, with identity, from the gateway or Service of a row; of a Service only others than its source.
+
+    Where nobody else may call a Service, a gateway that serves its page shows that it lives.
+    """
     if row.gateway:
         return serving(row.gateway, evidence, known)
     references = _plan.references([row.page], evidence.world)
-    return [
+    direct = [
         vantage
         for vantage in evidence.brought
         if vantage != row.source
         for one, answer in evidence.answers_of(vantage).items()
         if one in references and known.is_page(answer, row.page)
+    ]
+    return direct or [
+        other.source
+        for other in evidence.rows
+        if other.gateway and other.page.service_key == row.page.service_key
+        for one in _plan.tries(other, evidence.world)
+        if one in evidence.answers_of(other.source)
+        and known.is_page(evidence.answers_of(other.source)[one], other.page)
     ]
 
 

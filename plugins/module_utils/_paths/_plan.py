@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ansible_collections.bulkhead.mesh.plugins.module_utils._checks._evidence import Attempt, Probe
@@ -35,6 +35,7 @@ from ansible_collections.bulkhead.mesh.plugins.module_utils._paths._seen import 
 
 API_SERVICE, API_PORT, API_PATH = "default/kubernetes", 443, "/version"
 CONTROL, PATHS, AGAIN, RESOLVER = "control", "paths", "again", "resolver"
+LOOPBACK = "127.0.0.1"
 AT_ONCE = 64  # requests of one step
 PATIENCE = 2.0  # times the time for one answer, for the last attempt
 NOBODY = 65534
@@ -42,10 +43,12 @@ NOBODY = 65534
 
 @dataclass(frozen=True)
 class World:
-    """What requests are made from: declared gateways by name, and the cluster."""
+    """What requests are made from: declared gateways by name, and the cluster. ``owned`` are Services that lead to a VPN
+    client: namespace, name and port -> its vantage and the port in its pod."""
 
     gateways: Mapping[str, Gateway]
     seen: Seen
+    owned: Mapping[tuple[str, str, int], tuple[Vantage, int]] = field(default_factory=dict)
 
     def door(self, name: str) -> Door:
         """All that is known of a declared gateway in the cluster."""
@@ -146,6 +149,18 @@ def references(pages: Collection[Page], world: World) -> dict[Try, Page]:
     return found
 
 
+def references_of(source: Vantage, pages: Collection[Page], world: World) -> dict[Try, Page]:
+    """What this vantage asks so that pages are known. A VPN client asks itself: its policy may let nobody else in."""
+    if source.kind == POD:
+        return references(pages, world)
+    found = {}
+    for page in pages:
+        owner, port = world.owned.get(page.service_key, (None, 0))
+        if owner == source and port:
+            found[replace(reference(page, LOOPBACK), port=port)] = page
+    return found
+
+
 def own_rows(names: Iterable[str], world: World) -> list[Row]:
     """One page of each gateway's own, asked by a pod: whether the gateway lives."""
     return [
@@ -167,8 +182,8 @@ def controls(source: Vantage, rows: Sequence[Row], world: World) -> list[Try]:
 def requests(source: Vantage, rows: Sequence[Row], pages: Collection[Page], world: World) -> list[Try]:
     """Everything this vantage asks, each once."""
     made = [one for row in rows for one in tries(row, world)]
+    made += references_of(source, pages, world)
     if source.kind == POD:
-        made += references(pages, world)
         gates = [row.gateway for row in rows if row.gateway] or list(world.gateways)
         made += [one for row in own_rows(gates, world) for one in tries(row, world) if one.primary]
     return _unique(made)

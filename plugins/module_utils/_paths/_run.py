@@ -62,7 +62,7 @@ class Run:
         self.runner, self.yard, self.shell, self.world, self.options = runner, yard, shell, world, options
         self.rows = list(rows)
         self.pages = _plan.pages(rows, world)
-        self.vantages = list(dict.fromkeys([*(row.source for row in rows), *referees(rows, self.pages)]))
+        self.vantages = list(dict.fromkeys([*(row.source for row in rows), *referees(rows, self.pages, world)]))
         self.places: dict[Vantage, Place | _vantage.Host | Missing] = {}
         self.late: dict[Row, float] = {}
 
@@ -153,11 +153,14 @@ class Run:
             brought = {**brought, **dict(zip(again, each(self._ask, again)))}
 
 
-def referees(rows: Sequence[Row], pages: Sequence[Page]) -> list[Vantage]:
-    """Pods without rows of their own, one beside each Service whose page nobody else may come to know. Pure."""
+def referees(rows: Sequence[Row], pages: Sequence[Page], world: _plan.World) -> list[Vantage]:
+    """Vantages without rows of their own, by whom pages come to be known: VPN clients ask themselves, and for every other
+    Service there is a pod beside it. Pure."""
     asking = {row.source.namespace for row in rows if row.source.kind == POD}
-    homes = dict.fromkeys(page.namespace for page in pages if not page.content)
-    return [Vantage(POD, home) for home in homes if home not in asking]
+    recognised = [page for page in pages if not page.content]
+    owners = [world.owned[page.service_key][0] for page in recognised if page.service_key in world.owned]
+    homes = dict.fromkeys(page.namespace for page in recognised if page.service_key not in world.owned)
+    return [*owners, *(Vantage(POD, home) for home in homes if home not in asking)]
 
 
 def again_from(results: Mapping[Row, Result], brought: Mapping[Vantage, _judge.Brought | Missing]) -> list[Vantage]:

@@ -22,6 +22,7 @@ from ansible_collections.bulkhead.mesh.plugins.module_utils._ingress._status imp
 from ansible_collections.bulkhead.mesh.plugins.module_utils._kube import _client
 from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._config import Target
 from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._types import Request
+from ansible_collections.bulkhead.mesh.plugins.module_utils._paths._model import CLIENT, Vantage
 
 TAILNET_HOSTNAME = "tailscale.com/hostname"  # of a Service: its device's name on the tailnet
 TAILNET4, TAILNET6 = ipaddress.ip_network("100.64.0.0/10"), ipaddress.ip_network("fd7a:115c:a1e0::/48")
@@ -213,3 +214,13 @@ def services_of(client: Client, seen: Seen) -> list[tuple[str, str, int, int]]:
             if namespace == client.namespace and one.selector and one.selector.items() <= labels.items():
                 found += [(namespace, service, port, pod_port(one.targets[port], pod)) for port in sorted(one.ports)]
     return found
+
+
+def owned(clients: Sequence[Client], seen: Seen) -> dict[tuple[str, str, int], tuple[Vantage, int]]:
+    """Services that lead to VPN clients: namespace, name and port -> the client's vantage and the port in its pod."""
+    return {
+        (namespace, service, port): (Vantage(CLIENT, client.namespace, client.name), inner)
+        for client in clients
+        if client.state == "present"
+        for namespace, service, port, inner in services_of(client, seen)
+    }

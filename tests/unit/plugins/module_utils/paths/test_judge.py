@@ -182,6 +182,25 @@ def test_every_declared_address_has_to_work() -> None:
     assert told == {f"lan -> {JELLYFIN}": "fail"}
 
 
+def test_a_client_that_only_its_gateway_may_call() -> None:
+    """Its page is known from itself, and its gateway shows that it lives."""
+    net, seen = n.network(), n.seen()
+    inner = net.refuse
+    net.refuse = lambda vantage, place: place == "qbit" or inner(vantage, place)
+    matrix = [replace(row, expect=REFUSED) if str(row).startswith("pod in core -> ") else row for row in rows()]
+    gateways = {one.name: one for one in n.gateways()}
+    assert (
+        n.results(matrix, net, _plan.World(gateways, seen))["pod in media -> Service downloads/qbit:8080"] == "unknown"
+    )
+    world = _plan.World(gateways, seen, _seen.owned(n.clients(), seen))
+    assert n.results(matrix, net, world) == {}
+    # Without the gateway's service nothing shows that it lives beside its own word.
+    net.served["gateway arr"].pop("/qbit/")
+    told = n.results(matrix, net, world)
+    assert told[f"lan -> {QBIT_PAGE}"] == "fail"
+    assert told["pod in media -> Service downloads/qbit:8080"] == "unknown"
+
+
 # -- pages -------------------------------------------------------------------------
 
 
