@@ -81,7 +81,7 @@ def used(folder: Path) -> int:
 
 def summary(taken: Sequence[tuple[str, float]], sizes: Mapping[str, int], page: Path) -> list[str]:
     """The demo's last lines."""
-    lines = [f"{title:28} {seconds:7.1f} s" for title, seconds in (*taken, ("in all", sum(s for _, s in taken)))]
-    lines += [f"{'disk: ' + name:28} {size / 1e9:7.1f} GB" for name, size in sizes.items()]
+    lines = [f"{title:40} {seconds:7.1f} s" for title, seconds in (*taken, ("in all", sum(s for _, s in taken)))]
+    lines += [f"{'disk: ' + name:40} {size / 1e9:7.1f} GB" for name, size in sizes.items()]
     lines.append("The lab stays up: `make lab-status` looks at it, `make lab-down` takes it down.")
     return [*lines, f"Who reaches what, for a browser: {page}"]
