@@ -49,13 +49,13 @@ class Asked:
     @property
     def failed(self) -> dict[str, int]:
         """How many requests did not end with status 200, by what they ended with."""
-        words = [word for _, _, word in self.requests if word != "200"]
+        words = [one[2] for one in self.requests if one[2] != "200"]
         return {word: words.count(word) for word in sorted(set(words))}
 
     @property
     def longest(self) -> float:
         """The longest time in seconds in which no request was answered: from one good end to the next."""
-        ends = [0.0, *(end for _, end, word in self.requests if word == "200"), self.requests[-1][1]]
+        ends = [0.0, *(one[1] for one in self.requests if one[2] == "200"), self.requests[-1][1]]
         return max(later - earlier for earlier, later in zip(ends, ends[1:], strict=False))
 
 
@@ -72,7 +72,7 @@ def asking(paths: Paths, address: str) -> Iterator[Asked]:
     finally:
         out, err = process.communicate(timeout=30)
     assert process.returncode == 0, err
-    asked.requests += [(start, end, word) for start, end, word in json.loads(out)]
+    asked.requests += map(tuple, json.loads(out))
 
 
 def older_release(target: Path) -> None:
