@@ -151,7 +151,7 @@ def insist_on_a_fresh_cluster() -> None:
 
 def _by_us(event: dict[str, Any]) -> bool:
     """Whether a request came from a run, or from the endpoint controller that it left in the cluster."""
-    user, program = event["user"]["username"], str(event.get("userAgent"))
+    user, program = str(event["user"].get("username")), str(event.get("userAgent"))
     if user.startswith("system:serviceaccount:vpn:"):
         return True
     return user == "lab-admin" and not program.startswith("kubectl")

@@ -162,7 +162,7 @@ def _run(paths: Paths, playbook: str, words: tuple[str, ...], more: dict[str, An
 
 def _is_ours(event: dict[str, Any]) -> bool:
     """Whether a request came from a run, or from what it left in the cluster."""
-    user, program = event["user"]["username"], str(event.get("userAgent"))
+    user, program = str(event["user"].get("username")), str(event.get("userAgent"))
     if user.startswith(f"system:serviceaccount:{attached.VPN}:"):
         return True
     return user == "lab-admin" and not program.startswith("kubectl")
