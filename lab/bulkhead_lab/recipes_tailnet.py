@@ -26,11 +26,11 @@ def recipes() -> list[Recipe]:
         go_programs(
             "tailnet",
             ["./cmd/labtailnet", f"{TAILSCALE}/cmd/tailscaled"],
-            90,
+            150,
             sources=("cmd/labtailnet", "internal"),
             **common,
         ),
-        go_programs("tailscale", [f"{TAILSCALE}/cmd/containerboot", f"{TAILSCALE}/cmd/k8s-operator"], 120, **common),
+        go_programs("tailscale", [f"{TAILSCALE}/cmd/containerboot", f"{TAILSCALE}/cmd/k8s-operator"], 300, **common),
         *images(),
     ]
 

@@ -62,7 +62,7 @@ def run(
 
 def _is_ours(event: Mapping[str, Any], vpn_namespace: str) -> bool:
     """Whether a request came from a run, or from what it left in the cluster."""
-    user, program = event["user"]["username"], str(event.get("userAgent"))
+    user, program = str(event["user"].get("username")), str(event.get("userAgent"))
     if user.startswith(f"system:serviceaccount:{vpn_namespace}:"):
         return True
     return user == "lab-admin" and not program.startswith("kubectl")
