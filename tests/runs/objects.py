@@ -42,8 +42,9 @@ def listing(items: Iterable[Mapping[str, Any]]) -> Listing:
         kind = f"{item['kind']}.{group}" if group else item["kind"]
         name = "/".join(metadata[part] for part in ("namespace", "name") if part in metadata)
         kept = {field: value for field, value in metadata.items() if field not in COUNTERS}
-        if item["kind"] == "ControllerRevision":
-            # one for each template that the owner ever had
+        owners = {owner["kind"] for owner in metadata.get("ownerReferences", [])}
+        if item["kind"] == "ControllerRevision" or "ReplicaSet" in owners:
+            # one for each template that the owner ever had; a pod that may have had others before it
             name = name.rpartition("-")[0] + "-*"
         content = {field: value for field, value in item.items() if field not in ("metadata", "status")}
         shown = {} if item["kind"] in MADE_ANEW else {**content, "metadata": kept}
