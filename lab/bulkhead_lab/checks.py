@@ -13,7 +13,7 @@ from .errors import LabError
 from .oci import ARCHITECTURES
 
 GIB = 1 << 30
-COLD_GIB = 18  # Go's caches (9.5 seen), parts (2.8), a running lab, and room to link
+COLD_GIB = 20  # Go's caches (9.5 seen without Tailscale), parts (3.1), a running lab, and room to link
 WARM_GIB = 6  # a running lab with a mesh on it (2.7 seen), everything built
 PROGRAMS = {
     "mmdebstrap": "mmdebstrap",

@@ -35,7 +35,7 @@ def test_unknown_processor() -> None:
 
 def test_too_little_disk() -> None:
     assert message(checks.disk, Path("/var/cache"), 3 * checks.GIB, True) == (
-        "The file system of /var/cache has 3.0 GiB free and building the lab from source takes 18 GiB: "
+        "The file system of /var/cache has 3.0 GiB free and building the lab from source takes 20 GiB: "
         "free some space, or name a folder elsewhere in BULKHEAD_LAB_HOME."
     )
     assert "running the lab takes 6 GiB" in message(checks.disk, Path("/x"), 3 * checks.GIB, False)
