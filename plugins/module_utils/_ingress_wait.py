@@ -7,14 +7,18 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Callable
+
+from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.bulkhead.mesh.plugins.module_utils._ingress import _status
 from ansible_collections.bulkhead.mesh.plugins.module_utils._ingress._level import GROUP
 from ansible_collections.bulkhead.mesh.plugins.module_utils._ingress._status import Check
 from ansible_collections.bulkhead.mesh.plugins.module_utils._kube import _client, _ready, _workload
 from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._config import Target
+from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._errors import KubeError
 from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._types import Answer, Request
 from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._wait import wait_until
 
@@ -135,6 +139,28 @@ class Looker:
             if not ((one.get("status") or {}).get("loadBalancer") or {}).get("ingress"):
                 return _workload.last_warning(self._client, one)
         return ""
+
+
+def run(module: AnsibleModule, make: Callable[..., Any], **told: Callable[[Sequence[Check]], Any]) -> None:
+    """A module that awaits: look until all passed or its time is over, and end the task.
+
+    ``make`` makes what looks, such as a Looker; ``told`` are further results, made of the checks.
+    """
+    timeout, start = module.params["wait_timeout"], time.monotonic()
+    try:
+        client = _client.Client(module.params)
+        checks = make(client, client.target).until(module.params, timeout, module.params["wait_sleep"])
+    except KubeError as exc:
+        module.fail_json(msg=exc.msg, failure=exc.failure, changed=False)
+    failed = [one for one in checks if one.result != _status.PASS]
+    result: dict[str, Any] = {"checks": [one.to_dict() for one in checks], "acceptable": not failed}
+    result |= {name: of(checks) for name, of in told.items()}
+    if failed and module.params["enforce"]:
+        failure = {"code": None, "reason": "NotReady", "object": failed[0].object, "details": failed[0].observed}
+        # A wait that had become no use is over before its time.
+        taken = min(timeout, round(time.monotonic() - start))
+        module.fail_json(msg=sentence(failed, taken), failure=failure, changed=False, **result)
+    module.exit_json(changed=False, **result)
 
 
 def sentence(failed: Sequence[Check], timeout: float) -> str:

@@ -165,8 +165,6 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.bulkhead.mesh.plugins.module_utils import _argspec, _ingress_wait, _module
-from ansible_collections.bulkhead.mesh.plugins.module_utils._kube import _client
-from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._errors import KubeError
 
 
 def spec() -> dict[str, Any]:
@@ -202,19 +200,7 @@ def main() -> None:
     """Look, judge and return."""
     module = AnsibleModule(argument_spec=spec(), supports_check_mode=True)
     _module.prepare(module)
-    timeout = module.params["wait_timeout"]
-    try:
-        client = _client.Client(module.params)
-        looker = _ingress_wait.Looker(client, client.target)
-        checks = looker.until(module.params, timeout, module.params["wait_sleep"])
-    except KubeError as exc:
-        module.fail_json(msg=exc.msg, failure=exc.failure, changed=False)
-    failed = [one for one in checks if one.result != "pass"]
-    result = {"changed": False, "checks": [one.to_dict() for one in checks], "acceptable": not failed}
-    if failed and module.params["enforce"]:
-        failure = {"code": None, "reason": "NotReady", "object": failed[0].object, "details": failed[0].observed}
-        module.fail_json(msg=_ingress_wait.sentence(failed, timeout), failure=failure, **result)
-    module.exit_json(**result)
+    _ingress_wait.run(module, _ingress_wait.Looker)
 
 
 if __name__ == "__main__":
