@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import attached
 import pytest
 import stage
+from mesh_on_lab import program
 from running_lab import kubectl, until
 
 from bulkhead_lab.paths import Paths
@@ -39,7 +41,7 @@ def apply_on_the_server() -> None:
 
 
 def put() -> None:
-    """What helm upgrade --force does: the whole object is replaced."""
+    """The whole object is replaced."""
     kubectl("replace", "-f", "-", stdin=manifest())
 
 
@@ -47,6 +49,16 @@ def recreate() -> None:
     """What helm upgrade --force does where replacing is refused."""
     kubectl(*ON, "delete", "statefulset", NAME, "--cascade=foreground")
     kubectl("create", "-f", "-", stdin=manifest())
+
+
+def helm_upgrade_force() -> None:
+    """The workload is a release of Helm; --force replaces each of its objects."""
+    with tempfile.TemporaryDirectory() as folder:
+        chart = Path(folder)
+        (chart / "Chart.yaml").write_text(f"{{apiVersion: v2, name: {NAME}, version: 0.1.0}}")
+        (chart / "templates").mkdir()
+        (chart / "templates" / "workload.yaml").write_text(manifest())
+        program("helm", "upgrade", "--install", "--force", "--take-ownership", NAME, folder, *ON)
 
 
 def make_again_by_hand() -> None:
@@ -69,7 +81,9 @@ def rewritten(shapes: Paths) -> Iterator[Paths]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("edit", [undo, apply_again, apply_on_the_server, put, recreate, make_again_by_hand])
+@pytest.mark.parametrize(
+    "edit", [undo, apply_again, apply_on_the_server, put, recreate, helm_upgrade_force, make_again_by_hand]
+)
 def test_no_edit_opens_it(rewritten: Paths, tmp_path: Path, edit: Callable[[], None]) -> None:
     seen_states = set()
     with stage.watching(rewritten) as seen:
