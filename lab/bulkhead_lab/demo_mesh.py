@@ -97,10 +97,10 @@ def addresses(paths: Paths) -> dict[str, str]:
     }
 
 
-def fetch(paths: Paths, url: str) -> tuple[int, str]:
-    """HTTP status and body that a machine of the home network gets; status 0 when nothing answers."""
-    command = ["curl", "--silent", "--location", "--max-time", "5", "--write-out", "\n%{http_code}", url]
-    inside = lifecycle.enter_command(paths, plan.NS_LAN, command)
+def fetch(paths: Paths, url: str, where: str = plan.NS_LAN, seconds: int = 5) -> tuple[int, str]:
+    """HTTP status and body that a machine outside gets, one of the home network if none is named; status 0 when nothing answers."""
+    command = ["curl", "--silent", "--location", "--max-time", str(seconds), "--write-out", "\n%{http_code}", url]
+    inside = lifecycle.enter_command(paths, where, command)
     done = subprocess.run(inside, capture_output=True, text=True, check=False)
     body, _, code = done.stdout.rpartition("\n")
     return int(code or 0), body
@@ -114,7 +114,7 @@ def gateways(paths: Paths) -> None:
         if page.gateway not in where:
             raise LabError(f"The gateway {page.gateway} has no address; see `lab kubectl get gateway -A`.")
         url = f"http://{where[page.gateway]}{page.path}"
-        code, body = _patiently(paths, url, page.word)
+        code, body = patiently(paths, url, page.word)
         if code != 200 or page.word not in body:
             raise LabError(
                 f"{url} answered {code} and not the page of {page.word}; see `lab kubectl get httproute -A`."
@@ -201,10 +201,11 @@ def spoken(lines: Sequence[str], client: str, server: str) -> str:
     return ""
 
 
-def _patiently(paths: Paths, url: str, word: str) -> tuple[int, str]:
+def patiently(paths: Paths, url: str, word: str, where: str = plan.NS_LAN, seconds: int = 5) -> tuple[int, str]:
+    """The same once the page is there, or at the end of all patience."""
     deadline = time.monotonic() + PATIENCE
     while True:
-        code, body = fetch(paths, url)
+        code, body = fetch(paths, url, where, seconds)
         if (code == 200 and word in body) or time.monotonic() > deadline:
             return code, body
         time.sleep(1.0)

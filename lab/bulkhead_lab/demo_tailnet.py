@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import subprocess
-import time
 from dataclasses import dataclass
 
-from . import lifecycle, plan
+from . import demo_mesh, lifecycle, plan
 from .client import lab_call
 from .errors import LabError
 from .paths import Paths
 
-PATIENCE = 45.0  # seconds until a device that was just made has to answer
 LOOKUP, FETCH = 5, 8  # seconds
 
 
@@ -44,11 +42,7 @@ def resolve(paths: Paths, name: str) -> str:
 
 def fetch(paths: Paths, url: str) -> tuple[int, str]:
     """HTTP status and body that it gets; status 0 when nothing answers."""
-    dummy, said = run(
-        paths, "curl", "--silent", "--location", "--max-time", str(FETCH), "--write-out", "\n%{http_code}", url
-    )
-    body, _, code = said.rpartition("\n")
-    return int(code or 0), body
+    return demo_mesh.fetch(paths, url, plan.NS_TAILNET, FETCH)
 
 
 def nodes(paths: Paths) -> dict[str, list[str]]:
@@ -85,9 +79,4 @@ def _refused(paths: Paths) -> str:
 
 def patiently(paths: Paths, url: str, word: str) -> tuple[int, str]:
     """What it gets once the page is there, or at the end of all patience."""
-    deadline = time.monotonic() + PATIENCE
-    while True:
-        code, body = fetch(paths, url)
-        if (code == 200 and word in body) or time.monotonic() > deadline:
-            return code, body
-        time.sleep(1.0)
+    return demo_mesh.patiently(paths, url, word, plan.NS_TAILNET, FETCH)

@@ -61,7 +61,7 @@ def workloads(namespace: str, merged: Mapping[str, Any]) -> list[dict[str, str]]
     return [
         {"kind": kind, "namespace": namespace, "name": name}
         for kind, name, path, usual in wanted
-        if (usual if _at(merged, *path) is None else _at(merged, *path))
+        if (usual if at(merged, *path) is None else at(merged, *path))
     ]
 
 
@@ -99,8 +99,8 @@ def _settings(given: Settings) -> list[Verdict]:
 def _contradicted(frr: str, user_values: Mapping[str, Any]) -> list[Verdict]:
     """Values that say something else than ``frr``: one of the two must be wrong."""
     set_to = {
-        "frrk8s.enabled": (_at(user_values, "frrk8s", "enabled"), frr == "frr-k8s"),
-        "speaker.frr.enabled": (_at(user_values, "speaker", "frr", "enabled"), frr == "frr"),
+        "frrk8s.enabled": (at(user_values, "frrk8s", "enabled"), frr == "frr-k8s"),
+        "speaker.frr.enabled": (at(user_values, "speaker", "frr", "enabled"), frr == "frr"),
     }
     return [
         Verdict(
@@ -156,7 +156,8 @@ def _controllers(facts: Mapping[str, Any] | None) -> Sequence[Mapping[str, Any]]
     return found
 
 
-def _at(tree: Any, *path: str) -> Any:
+def at(tree: Any, *path: str) -> Any:
+    """What lies at a path of keys in nested mappings; None where there is nothing."""
     for part in path:
         tree = tree.get(part) if isinstance(tree, Mapping) else None
     return tree

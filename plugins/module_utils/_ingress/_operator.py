@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ansible_collections.bulkhead.mesh.plugins.module_utils._egress._model import NOT_GIVEN
+from ansible_collections.bulkhead.mesh.plugins.module_utils._ingress._chart import at
 from ansible_collections.bulkhead.mesh.plugins.module_utils._ingress._gateways import read_tag
 from ansible_collections.bulkhead.mesh.plugins.module_utils._ingress._level import level
 from ansible_collections.bulkhead.mesh.plugins.module_utils._ingress._seen import Verdict
@@ -126,7 +127,7 @@ def _settings(given: Settings) -> list[Verdict]:
     if not isinstance(given.proxy_class, Mapping):
         reader.name(given.proxy_class or "none", "proxy_class", 253, dots=True)
     found += [Verdict("tailscale-input", str(one)) for one in reader.problems]
-    for one in _at(given.values, "operatorConfig", "extraEnv") or ():
+    for one in at(given.values, "operatorConfig", "extraEnv") or ():
         if isinstance(one, Mapping) and one.get("name") == DEFAULT_CLAIM and str(one.get("value")).lower() == "true":
             msg = (
                 f"{SETTINGS}.values sets {DEFAULT_CLAIM}, with which the operator takes every Service of type "
@@ -150,7 +151,7 @@ def _credentials(given: Settings, facts: Mapping[str, Any] | None) -> list[Verdi
     reader = Reader(SETTINGS)
     for key in ("clientId", "clientSecret"):
         # Only that it is there is told: the value is what must not be shown.
-        if _at(given.values, "oauth", key) and not _at(given.values, "oauth", "audience"):
+        if at(given.values, "oauth", key) and not at(given.values, "oauth", "audience"):
             reason = "credentials in values would be in the release and in every diff"
             reader.wrong(
                 f"values.oauth.{key}", "(hidden)", reason, "name a Secret in oauth_secret or a file in oauth_file"
@@ -158,7 +159,7 @@ def _credentials(given: Settings, facts: Mapping[str, Any] | None) -> list[Verdi
     if given.oauth_secret and given.oauth_file:
         reason = f"oauth_secret is {given.oauth_secret} as well, and only one can hold the credentials"
         reader.wrong("oauth_file", given.oauth_file, reason, "remove one of the two")
-    own = _at(given.values, "oauthSecretVolume") or _at(given.values, "oauth", "audience")
+    own = at(given.values, "oauthSecretVolume") or at(given.values, "oauth", "audience")
     if not given.secret and not own and not reader.problems:
         reason = "the operator logs in with an OAuth client"
         remedy = (
@@ -234,9 +235,3 @@ def _used(facts: Mapping[str, Any] | None, check_mode: bool) -> list[Verdict]:
 def _operators(facts: Mapping[str, Any] | None) -> Sequence[Mapping[str, Any]]:
     found: Sequence[Mapping[str, Any]] = facts["tailnet"]["operators"] if facts else ()
     return found
-
-
-def _at(tree: Any, *path: str) -> Any:
-    for part in path:
-        tree = tree.get(part) if isinstance(tree, Mapping) else None
-    return tree
