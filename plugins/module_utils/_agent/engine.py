@@ -28,6 +28,7 @@ from .overlay import read_text
 
 _SOCKETS = "/var/run/wireguard"
 _PR_SET_PDEATHSIG = 1
+MEMORY_LIMIT = "/sys/fs/cgroup/memory.max"  # of this container, where the node has cgroup v2
 START_SECONDS = 10.0
 LOOK_SECONDS = 0.5
 AGAIN_SECONDS = (0.5, 1.0, 2.0, 4.0)  # pauses between restarts of the tunnel; the last one repeats
@@ -56,6 +57,17 @@ def remove_stale(device: str) -> None:
         run(["ip", "link", "del", "dev", device])
 
 
+def server_environment(environment: Mapping[str, str], limit: str | None) -> dict[str, str]:
+    """wireguard-go's environment; ``limit`` is the container's memory limit in bytes as the kernel words it.
+
+    Its buffers grow with the load up to several hundred MB unless Go is told to collect them in time.
+    """
+    made = {**environment, "WG_PROCESS_FOREGROUND": "1", "LOG_LEVEL": "error"}
+    if limit and limit.strip().isdecimal():  # else it is "max": none
+        made.setdefault("GOMEMLIMIT", str(int(limit) * 3 // 4))
+    return made
+
+
 def start_device(device: str) -> subprocess.Popen[bytes] | None:
     """Make the device; returns the process that serves it, or None for a kernel device."""
     try:
@@ -63,7 +75,7 @@ def start_device(device: str) -> subprocess.Popen[bytes] | None:
         return None
     except CommandError:
         pass  # no kernel module; the reason is of no use to anybody who has wireguard-go
-    environment = {**os.environ, "WG_PROCESS_FOREGROUND": "1", "LOG_LEVEL": "error"}
+    environment = server_environment(os.environ, read_text(MEMORY_LIMIT))
     try:
         # pylint: disable-next=ansible-bad-function  # runs in a pod: there is no AnsibleModule
         server = subprocess.Popen(["wireguard-go", device], env=environment, preexec_fn=_die_with_parent)
@@ -118,7 +130,7 @@ def session(config: Gateway, path: str) -> None:
                 log("configuration_changed")
                 return
             time.sleep(LOOK_SECONDS)
-        log("tunnel_gone", device=config.tunnel_device)
+        log("tunnel_gone", device=config.tunnel_device, server_code=server and server.poll())
     finally:
         stop(server)
 

@@ -198,7 +198,8 @@ def _pod(plan: Plan, shared: Shared) -> _Object:
         {"name": "tun", "mountPath": TUN},
     ]
     # No CPU limit: a tunnel in user space encrypts with it, and a limit is a limit of throughput.
-    engine["resources"] = {"requests": {"cpu": "50m", "memory": "64Mi"}, "limits": {"memory": "256Mi"}}
+    # wireguard-go's buffers take 250 MB at 2 Gbit/s; with less it is killed in the middle of a transfer.
+    engine["resources"] = {"requests": {"cpu": "50m", "memory": "64Mi"}, "limits": {"memory": "512Mi"}}
     keeper = _agent_container(GATEWAY, images.agent, plan, shared, "gateway")
     keeper["volumeMounts"].append({"name": "peers", "mountPath": ENDPOINT_MOUNT, "readOnly": True})
     # Ready means that a packet came back from behind the tunnel lately.

@@ -19,6 +19,7 @@ from ansible_collections.bulkhead.mesh.plugins.module_utils._agent import __main
 from ansible_collections.bulkhead.mesh.plugins.module_utils._agent import (
     command,
     config,
+    engine,
     gateway,
     links,
     netlink,
@@ -222,3 +223,17 @@ def test_endpoints_need_no_pod_configuration(tmp_path: Path) -> None:
     assert entry.dispatch(["probe", "endpoints"], environment) == 0
     with pytest.raises(command.AgentError, match="KUBERNETES_SERVICE_HOST"):
         entry.dispatch(["endpoints"], environment)
+
+
+@pytest.mark.parametrize(
+    ("limit", "told"),
+    [("536870912\n", "402653184"), ("max\n", None), (None, None), ("", None)],
+)
+def test_server_keeps_below_its_containers_memory(limit: str | None, told: str | None) -> None:
+    environment = engine.server_environment({"PATH": "/bin"}, limit)
+    assert environment.get("GOMEMLIMIT") == told
+    assert environment["PATH"] == "/bin" and environment["WG_PROCESS_FOREGROUND"] == "1"
+
+
+def test_memory_goal_that_is_set_wins() -> None:
+    assert engine.server_environment({"GOMEMLIMIT": "1GiB"}, "536870912")["GOMEMLIMIT"] == "1GiB"
