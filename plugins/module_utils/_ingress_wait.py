@@ -3,68 +3,34 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 # Private to this collection: may change at any time.
-"""Wait until MetalLB and gateways serve, and say what was awaited, what was seen last and where to look."""
+"""Look whether MetalLB and gateways serve."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
-from typing import Any, Callable
+from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule
-
+from ansible_collections.bulkhead.mesh.plugins.module_utils import _await
 from ansible_collections.bulkhead.mesh.plugins.module_utils._ingress import _status
 from ansible_collections.bulkhead.mesh.plugins.module_utils._ingress._level import GROUP
 from ansible_collections.bulkhead.mesh.plugins.module_utils._ingress._status import Check
-from ansible_collections.bulkhead.mesh.plugins.module_utils._kube import _client, _ready, _workload
-from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._config import Target
-from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._errors import KubeError
-from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._types import Answer, Request
-from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._wait import wait_until
+from ansible_collections.bulkhead.mesh.plugins.module_utils._kube import _ready, _workload
 
 PLURALS = {"Deployment": "deployments", "DaemonSet": "daemonsets"}
-Wait = Callable[..., "tuple[bool, object]"]
 _METALLB = "/apis/metallb.io/v1beta1"
 
 
-class Looker:
+class Looker(_await.Looker):
     """Looks at workloads, at MetalLB's own judgement of its configuration, and at gateways."""
 
-    def __init__(self, client: _client.Caller, target: Target) -> None:
-        self._client, self._target = client, target
-
-    def until(self, params: Mapping[str, Any], timeout: float, sleep: float, wait: Wait = wait_until) -> list[Check]:
-        """The last checks: all passed, or ``timeout`` seconds are over."""
-
-        def look() -> tuple[bool, object]:
-            checks = self.look(params)
-            return all(check.result == _status.PASS for check in checks), checks
-
-        checks: Any = wait(look, timeout=timeout, sleep=sleep)[1]
-        return checks
-
-    def look(self, params: Mapping[str, Any]) -> list[Check]:
-        """All checks now."""
+    def look(self, params: Mapping[str, Any]) -> tuple[list[Check], bool]:
+        """All checks now; what is awaited here may come at any time."""
         made = [self._workload(one) for one in params["workloads"]]
         if params["configuration"]:
             made += self._configuration(params["configuration"])
         for wanted in params["gateways"]:
             made += _status.checks(wanted, self._gateway(wanted))
-        return made
-
-    def _get(self, path: str, what: str) -> Mapping[str, Any] | None:
-        """One object, None if it does not exist; what may not be read is an error."""
-        request = Request(path, what)
-        answer = self._client.call(request)
-        return None if answer.status == 404 else _client.demand(answer, request, self._target)
-
-    def _list(self, path: str, what: str, labels: str = "") -> list[Mapping[str, Any]] | None:
-        """Objects of a kind, None where the cluster has no such kind."""
-        request = Request(path, what, query={"labelSelector": labels} if labels else {})
-        answer: Answer = _client.list_all(self._client, request)
-        if answer.status == 404:
-            return None
-        return list(_client.demand(answer, request, self._target).get("items") or [])
+        return made, False
 
     def _workload(self, wanted: Mapping[str, str]) -> Check:
         kind, namespace, name = wanted["kind"], wanted["namespace"], wanted["name"]
@@ -83,7 +49,7 @@ class Looker:
         namespace = workload["metadata"]["namespace"]
         labels = ((workload["spec"].get("selector") or {}).get("matchLabels") or {}).items()
         selector = ",".join(f"{key}={value}" for key, value in labels)
-        pods = self._list(f"/api/v1/namespaces/{namespace}/pods", f"list pods in {namespace}", selector) or []
+        pods = self._list(f"/api/v1/namespaces/{namespace}/pods", f"list pods in {namespace}", selector)
         for pod in pods:
             if not _workload.is_ready(pod):
                 container, state = _workload.blocked_container(pod)
@@ -95,7 +61,7 @@ class Looker:
     def _configuration(self, namespace: str) -> list[Check]:
         """MetalLB says since 0.16 whether it took its configuration; older ones have no such kind."""
         what = f"list configurationstates.metallb.io in {namespace}"
-        states = self._list(f"{_METALLB}/namespaces/{namespace}/configurationstates", what)
+        states = self._list_known(f"{_METALLB}/namespaces/{namespace}/configurationstates", what)
         return [] if states is None else _status.configuration(states)
 
     def _gateway(self, wanted: Mapping[str, Any]) -> _status.Found:
@@ -105,7 +71,7 @@ class Looker:
         if gateway is None:
             return _status.Found()
         label = f"{_status.OWNER_LABEL}={name}"
-        services = self._list(f"/api/v1/namespaces/{namespace}/services", f"list services in {namespace}", label) or []
+        services = self._list(f"/api/v1/namespaces/{namespace}/services", f"list services in {namespace}", label)
         deployments = self._list(
             f"/apis/apps/v1/namespaces/{namespace}/deployments", f"list deployments.apps in {namespace}", label
         )
@@ -118,9 +84,9 @@ class Looker:
         return _status.Found(
             gateway,
             services,
-            [self._judged(one) for one in deployments or ()],
+            [self._judged(one) for one in deployments],
             routes,
-            self._list(f"{_METALLB}/servicel2statuses", "list servicel2statuses.metallb.io")
+            self._list_known(f"{_METALLB}/servicel2statuses", "list servicel2statuses.metallb.io")
             if wanted["announced"]
             else None,
             self._warning(services),
@@ -139,43 +105,3 @@ class Looker:
             if not ((one.get("status") or {}).get("loadBalancer") or {}).get("ingress"):
                 return _workload.last_warning(self._client, one)
         return ""
-
-
-def run(module: AnsibleModule, make: Callable[..., Any], **told: Callable[[Sequence[Check]], Any]) -> None:
-    """A module that awaits: look until all passed or its time is over, and end the task.
-
-    ``make`` makes what looks, such as a Looker; ``told`` are further results, made of the checks.
-    """
-    timeout, start = module.params["wait_timeout"], time.monotonic()
-    try:
-        client = _client.Client(module.params)
-        checks = make(client, client.target).until(module.params, timeout, module.params["wait_sleep"])
-    except KubeError as exc:
-        module.fail_json(msg=exc.msg, failure=exc.failure, changed=False)
-    failed = [one for one in checks if one.result != _status.PASS]
-    result: dict[str, Any] = {"checks": [one.to_dict() for one in checks], "acceptable": not failed}
-    result |= {name: of(checks) for name, of in told.items()}
-    if failed and module.params["enforce"]:
-        failure = {"code": None, "reason": "NotReady", "object": failed[0].object, "details": failed[0].observed}
-        # A wait that had become no use is over before its time.
-        taken = min(timeout, round(time.monotonic() - start))
-        module.fail_json(msg=sentence(failed, taken), failure=failure, changed=False, **result)
-    module.exit_json(changed=False, **result)
-
-
-def sentence(failed: Sequence[Check], timeout: float) -> str:
-    """What was awaited, what was seen last, and where to look."""
-    said = [
-        f"{one.object} is not ready after {timeout:g} s: awaited was {one.expected}; seen last: {one.observed}; look "
-        f"with 'kubectl {_where(one.object)}'."
-        for one in failed
-    ]
-    return " ".join(said)
-
-
-def _where(object_: str) -> str:
-    kind, dummy, place = object_.partition(" ")
-    namespace, slash, name = place.rpartition("/")
-    if not slash:
-        return f"get {kind.lower()}s -A -o yaml"
-    return f"-n {namespace} describe {kind.lower()} {name}"

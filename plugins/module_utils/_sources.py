@@ -7,11 +7,14 @@
 
 from __future__ import annotations
 
+import functools
 import pkgutil
+from collections.abc import Mapping
 from types import ModuleType
 
 
-def read(package: ModuleType) -> dict[str, str]:
+@functools.cache
+def read(package: ModuleType) -> Mapping[str, str]:
     """All files of ``package``: name -> text. Ansible packs into that archive only what it finds imported."""
     names = ["__init__", *(module.name for module in pkgutil.iter_modules(package.__path__))]
     texts = {f"{name}.py": pkgutil.get_data(package.__name__, f"{name}.py") for name in names}

@@ -3,47 +3,35 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 # Private to this collection: may change at any time.
-"""Wait until the operator is up and devices are there or gone; what can come to nothing ends the wait early."""
+"""Look whether the operator is up and devices are there or gone, and whether that can still change."""
 
 from __future__ import annotations
 
-import base64
 import json
 import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any, Callable
 
+from ansible_collections.bulkhead.mesh.plugins.module_utils import _await
 from ansible_collections.bulkhead.mesh.plugins.module_utils._ingress import _devices, _status
 from ansible_collections.bulkhead.mesh.plugins.module_utils._ingress._devices import Judgement
 from ansible_collections.bulkhead.mesh.plugins.module_utils._ingress._status import OWNER_LABEL, Check
 from ansible_collections.bulkhead.mesh.plugins.module_utils._kube import _client, _ready, _workload
 from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._config import Target
 from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._types import Request
-from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._wait import wait_until
 
-Wait = Callable[..., "tuple[bool, object]"]
 _Object = Mapping[str, Any]
 _LOG_BYTES = "131072"  # from the beginning: what an operator says of its start comes first
-_SHOWN = ("device_id", "device_fqdn", "device_ips")  # everything else in a proxy's state is secret
 _OWN_SERVER = "https://controlplane.tailscale.com"
 
 
-class Looker:
+class Looker(_await.Looker):
     """Looks at the operator, a ProxyClass, and the devices of gateways."""
 
     def __init__(self, client: _client.Caller, target: Target, now: Callable[[], float] = time.time) -> None:
-        self._client, self._target, self._now = client, target, now
-
-    def until(self, params: Mapping[str, Any], timeout: float, sleep: float, wait: Wait = wait_until) -> list[Check]:
-        """The last checks: all passed, waiting longer is no use, or ``timeout`` seconds are over."""
-
-        def look() -> tuple[bool, object]:
-            checks, final = self.look(params)
-            return final or all(check.result == _status.PASS for check in checks), checks
-
-        checks: Any = wait(look, timeout=timeout, sleep=sleep)[1]
-        return checks
+        super().__init__(client, target)
+        self._now = now
 
     def look(self, params: Mapping[str, Any]) -> tuple[list[Check], bool]:
         """All checks now, and whether waiting longer is no use."""
@@ -70,16 +58,6 @@ class Looker:
             )
             made.append(_devices.gone(f"{namespace}/{name}", service, _of(states, namespace, name)))
         return made, final
-
-    def _get(self, path: str, what: str) -> _Object | None:
-        request = Request(path, what)
-        answer = self._client.call(request)
-        return None if answer.status == 404 else _client.demand(answer, request, self._target)
-
-    def _list(self, path: str, what: str, labels: str = "") -> list[_Object]:
-        request = Request(path, what, query={"labelSelector": labels} if labels else {})
-        answer = _client.list_all(self._client, request)
-        return [] if answer.status == 404 else list(_client.demand(answer, request, self._target).get("items") or [])
 
     def _operator(self, namespace: str, name: str, patience: float) -> Judgement:
         where, what = f"/apis/apps/v1/namespaces/{namespace}", f"in {namespace}"
@@ -126,7 +104,7 @@ class Looker:
         """The states of proxies with nothing in them but who they are."""
         what = f"list secrets in {namespace} with label {_devices.MANAGED}"
         found = self._list(f"/api/v1/namespaces/{namespace}/secrets", what, f"{_devices.MANAGED}=true")
-        return [{"metadata": one["metadata"], "device": _decoded(one.get("data") or {})} for one in found]
+        return [{"metadata": one["metadata"], "device": _devices.decoded(one.get("data") or {})} for one in found]
 
     def _device(self, home: str, wanted: Mapping[str, Any], states: Sequence[_Object]) -> list[Check]:
         namespace = wanted["namespace"]
@@ -167,16 +145,6 @@ def _of(states: Sequence[_Object], namespace: str, name: str) -> list[_Object]:
     wanted = (namespace, name, "svc")
     keys = (_devices.PARENT_NAMESPACE, _devices.PARENT, _devices.PARENT_TYPE)
     return [one for one in states if tuple((one["metadata"].get("labels") or {}).get(key) for key in keys) == wanted]
-
-
-def _decoded(data: Mapping[str, str]) -> dict[str, Any]:
-    """Who a device is; keys and everything else of its state stay where they are."""
-    plain = {key: base64.b64decode(data[key]).decode() for key in _SHOWN if data.get(key)}
-    try:
-        addresses = json.loads(plain.get("device_ips") or "[]")
-    except ValueError:
-        addresses = []
-    return {"id": plain.get("device_id", ""), "fqdn": plain.get("device_fqdn", ""), "ips": addresses}
 
 
 def _container_status(pod: _Object) -> _Object | None:

@@ -164,7 +164,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.bulkhead.mesh.plugins.module_utils import _argspec, _ingress_wait, _module
+from ansible_collections.bulkhead.mesh.plugins.module_utils import _argspec, _await, _ingress_wait, _module
 
 
 def spec() -> dict[str, Any]:
@@ -200,7 +200,7 @@ def main() -> None:
     """Look, judge and return."""
     module = AnsibleModule(argument_spec=spec(), supports_check_mode=True)
     _module.prepare(module)
-    _ingress_wait.run(module, _ingress_wait.Looker)
+    _await.run(module, _ingress_wait.Looker)
 
 
 if __name__ == "__main__":

@@ -170,7 +170,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.bulkhead.mesh.plugins.module_utils import _argspec, _ingress_wait, _module, _tailnet_wait
+from ansible_collections.bulkhead.mesh.plugins.module_utils import _argspec, _await, _module, _tailnet_wait
 
 
 def spec() -> dict[str, Any]:
@@ -196,7 +196,7 @@ def main() -> None:
     """Look, judge and return."""
     module = AnsibleModule(argument_spec=spec(), supports_check_mode=True)
     _module.prepare(module)
-    _ingress_wait.run(module, _tailnet_wait.Looker, devices=_tailnet_wait.devices)
+    _await.run(module, _tailnet_wait.Looker, devices=_tailnet_wait.devices)
 
 
 if __name__ == "__main__":

@@ -37,4 +37,4 @@ if TYPE_CHECKING:
 
 def read() -> dict[str, str]:
     """All files of the agent: name -> text."""
-    return _sources.read(_agent)
+    return dict(_sources.read(_agent))

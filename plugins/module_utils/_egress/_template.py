@@ -85,12 +85,6 @@ def is_attached(workload: Mapping[str, Any]) -> bool:
     return _original_text(template) is not None or bool(_our_containers(template))
 
 
-def attached_agent(workload: Mapping[str, Any]) -> str | None:
-    """The hash of the agent an attached workload runs, None if it is not attached."""
-    metadata = workload["spec"]["template"].get("metadata") or {}
-    return (metadata.get("annotations") or {}).get(_names.AGENT_ANNOTATION) if is_attached(workload) else None
-
-
 def find_tampering(workload: Mapping[str, Any]) -> list[Problem]:
     """What somebody did to our edit; every problem is one that attaching again repairs, but a lost original."""
     template = workload["spec"]["template"]

@@ -11,6 +11,7 @@ the operator's own word that its start is complete, and the name and addresses t
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -24,6 +25,7 @@ FINALIZER = "tailscale.com/finalizer"
 PARENT, PARENT_NAMESPACE = "tailscale.com/parent-resource", "tailscale.com/parent-resource-ns"
 PARENT_TYPE, MANAGED = "tailscale.com/parent-resource-type", "tailscale.com/managed"
 CLASS = "tailscale"  # of Services that the operator takes as a load balancer
+_SHOWN = ("device_id", "device_fqdn", "device_ips")  # everything else in a proxy's state is secret
 _STARTED = "Startup complete"
 _EARLY = ("startup", "ts-api-client", "startReconcilers", "tailscaled")  # loggers of an operator that is not up yet
 _UNREACHED = re.compile(
@@ -186,3 +188,14 @@ def gone(place: str, service: _Object | None, states: Sequence[_Object]) -> Chec
 
 def _check(id_: str, object_: str, fine: bool, expected: str, observed: str) -> Check:
     return Check(id_, object_, PASS if fine else FAIL, expected, observed)
+
+
+def decoded(data: Mapping[str, str]) -> dict[str, Any]:
+    """Who a device is, of a proxy's state as its Secret has it; keys and everything else of it stay where they are."""
+    try:
+        plain = {key: base64.b64decode(data[key], validate=True).decode() for key in _SHOWN if data.get(key)}
+        addresses = json.loads(plain.get("device_ips") or "[]")
+    except ValueError:
+        plain, addresses = {}, []
+    addresses = [str(one) for one in addresses] if isinstance(addresses, list) else []
+    return {"id": plain.get("device_id", ""), "fqdn": plain.get("device_fqdn", ""), "ips": addresses}

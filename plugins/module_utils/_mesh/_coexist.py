@@ -94,22 +94,3 @@ def _dns_routes(clients: Iterable[_Entry], dns: Mapping[str, Any] | None) -> lis
         for one in clients
         if any(rule.get("service") == service for rule in one.get("egress") or [])
     ]
-
-
-def route_problem(pod: str, routes: Iterable[_Entry], addresses: Iterable[str], captured: bool) -> str:
-    """Why the names of a running client leave beside the VPN; empty if they do not.
-
-    ``routes`` of the pod each with ``device`` and ``to`` (a network); ``addresses`` are those of the cluster's DNS;
-    ``captured`` says whether ztunnel takes its DNS. Capture with such a route leaks; each alone does not.
-    """
-    if not captured:
-        return ""
-    targets = [ipaddress.ip_address(text) for text in addresses]
-    for route in routes:
-        network = ipaddress.ip_network(route["to"], strict=False)
-        if route["device"] == "eth0" and any(one in network for one in targets if one.version == network.version):
-            return (
-                f"Pod {pod} has a route to the cluster's DNS by eth0 ({route['to']}) while ztunnel takes its DNS: names "
-                'leave beside the VPN; set its annotation ambient.istio.io/dns-capture to "false".'
-            )
-    return ""

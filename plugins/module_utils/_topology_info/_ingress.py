@@ -7,8 +7,6 @@
 
 from __future__ import annotations
 
-import base64
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -147,26 +145,11 @@ def _tailnet(services: Sequence[_Object], seen: Seen) -> dict[str, Any] | None:
     for secret in seen.all("Secret"):
         labels = secret["metadata"]["labels"]
         if f"{labels.get(_devices.PARENT_NAMESPACE)}/{labels.get(_devices.PARENT)}" == _name(exposed[0]):
-            name, addresses = _decoded(secret, "device_fqdn"), _decoded(secret, "device_ips")
+            name, addresses = _devices.identity({"device": _devices.decoded(secret.get("data") or {})})
             if name:
-                return {"name": name.rstrip("."), "addresses": _addresses(addresses), "reason": ""}
+                return {"name": name, "addresses": addresses, "reason": ""}
     reason = seen.missing("Secret", "StatefulSet") or "its device has not joined the tailnet"
     return {"name": "", "addresses": [], "reason": f"{reason}; asked for the name {asked}" if asked else reason}
-
-
-def _decoded(secret: _Object, key: str) -> str:
-    try:
-        return base64.b64decode(secret["data"].get(key, ""), validate=True).decode()
-    except ValueError:
-        return ""
-
-
-def _addresses(text: str) -> list[str]:
-    try:
-        found = json.loads(text or "[]")
-    except ValueError:
-        return []
-    return [str(one) for one in found] if isinstance(found, list) else []
 
 
 def _listener(one: _Object) -> dict[str, Any]:

@@ -222,23 +222,6 @@ def test_egress_to_the_dns_of_the_cluster() -> None:
     assert _coexist.problems(NAMESPACES, GATEWAYS, [CLIENT], world(), dns) == []
 
 
-@pytest.mark.parametrize(
-    "device, to, captured, leaks",
-    [
-        ("eth0", "10.96.0.0/16", True, True),
-        ("eth0", "10.96.0.53/32", True, True),
-        ("eth0", "0.0.0.0/0", True, True),
-        ("eth0", "10.96.0.0/16", False, False),
-        ("eth0", "10.244.0.0/24", True, False),
-        ("eth0", "fd00::/8", True, False),
-        ("bulkhead0", "10.96.0.0/16", True, False),
-    ],
-)
-def test_route_and_capture_together_leak(device: str, to: str, captured: bool, leaks: bool) -> None:
-    problem = _coexist.route_problem("core/p", [{"device": device, "to": to}], ["10.96.0.53"], captured)
-    assert bool(problem) is leaks
-
-
 def left(kind: str, name: str, namespace: str = "istio-system", **more: Any) -> bool:
     metadata = {"name": name, "namespace": namespace, **more.pop("metadata", {})}
     return _leftovers.is_left(kind, {"metadata": metadata, **more}, "istio-system")
