@@ -447,7 +447,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.bulkhead.mesh.plugins.module_utils import _argspec, _module
+from ansible_collections.bulkhead.mesh.plugins.module_utils import _argspec, _proof
 
 # _remote is sent as text; Ansible packs what it finds imported.
 # pylint: disable-next=unused-import
@@ -461,13 +461,8 @@ from ansible_collections.bulkhead.mesh.plugins.module_utils._checks import (
 from ansible_collections.bulkhead.mesh.plugins.module_utils._egress import _agent_source, _parse
 from ansible_collections.bulkhead.mesh.plugins.module_utils._killswitch import _run, _wanted
 from ansible_collections.bulkhead.mesh.plugins.module_utils._kube import _client, _exec
-from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._errors import KubeError
 
 NOTHING: dict[str, Any] = {"changed": False, "verdict": "unknown", "acceptable": False, "clients": [], "checks": []}
-
-
-class Refused(Exception):
-    """The options cannot be used; nothing was asked of the cluster."""
 
 
 def spec() -> dict[str, Any]:
@@ -531,7 +526,7 @@ def addresses(params: dict[str, Any], option: str) -> list[str]:
         try:
             found.append(str(ipaddress.ip_address(one)))
         except ValueError as exc:
-            raise Refused(f"{option} has {one!r}: give addresses like 192.0.2.44, one for each entry.") from exc
+            raise _proof.Refused(f"{option} has {one!r}: give addresses like 192.0.2.44, one for each entry.") from exc
     return found
 
 
@@ -539,7 +534,9 @@ def options(params: dict[str, Any], check_mode: bool) -> tuple[_run.Options, lis
     """How to check, and what cannot be used of ``targets``."""
     strangers = sorted(set(params["accept_unknown"]) - set(_registry.ids()))
     if strangers:
-        raise Refused(f"accept_unknown has {strangers[0]!r}: no check has this id, use one of {_registry.ids()}.")
+        raise _proof.Refused(
+            f"accept_unknown has {strangers[0]!r}: no check has this id, use one of {_registry.ids()}."
+        )
     targets, problems = _targets.parse(params["targets"], lookup)
     classes = [one for one in params["check_classes"] if not (check_mode and one == _registry.DISPOSABLE)]
     made = _run.Options(
@@ -567,7 +564,7 @@ def execute(module: AnsibleModule) -> dict[str, Any]:
     gateways, problems = _parse.parse_gateways(module.params["gateways"])
     clients, more = _parse.parse_clients(module.params["clients"], gateways)
     if problems or more:
-        raise Refused("\n".join(str(one) for one in problems + more))
+        raise _proof.Refused("\n".join(str(one) for one in problems + more))
     how, unusable = options(module.params, module.check_mode)
     for one in unusable:
         module.warn(one)
@@ -578,24 +575,15 @@ def execute(module: AnsibleModule) -> dict[str, Any]:
 
 def main() -> None:
     """Wiring."""
-    module = AnsibleModule(argument_spec=spec(), supports_check_mode=True)
-    _module.prepare(module, **NOTHING)
-    _module.require(module, "websocket", "websocket-client", **NOTHING)
-    try:
-        result = execute(module)
-    except Refused as exc:
-        failure = {"code": None, "reason": "Refused", "object": None, "details": None}
-        module.fail_json(msg=str(exc), failure=failure, **NOTHING)
-    except KubeError as exc:
-        module.fail_json(msg=exc.msg, failure=exc.failure, **NOTHING)
-    if module.params["enforce"] and not result["acceptable"]:
-        reasons = [reason for one in result["clients"] for reason in one["reasons"]] or ["no client was checked"]
-        more = f" (and {len(reasons) - 1} more, see reasons)" if len(reasons) > 1 else ""
-        failing = next((one for one in result["clients"] if not one["acceptable"]), None)
-        object_ = f"{failing['kind']} {failing['namespace']}/{failing['name']}" if failing else None
-        failure = {"code": None, "reason": "NotAsRequired", "object": object_, "details": None}
-        module.fail_json(msg=f"{reasons[0]}{more}", failure=failure, changed=False, **result)
-    module.exit_json(changed=False, **result)
+    _proof.run(
+        AnsibleModule(argument_spec=spec(), supports_check_mode=True),
+        execute,
+        NOTHING,
+        judged="clients",
+        reason="NotAsRequired",
+        name=lambda one: f"{one['kind']} {one['namespace']}/{one['name']}",
+        empty="no client was checked",
+    )
 
 
 if __name__ == "__main__":

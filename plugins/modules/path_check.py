@@ -373,7 +373,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.bulkhead.mesh.plugins.module_utils import _argspec, _module
+from ansible_collections.bulkhead.mesh.plugins.module_utils import _argspec, _proof
 
 # _remote is sent as text; Ansible packs what it finds imported.
 # pylint: disable-next=unused-import
@@ -386,7 +386,6 @@ from ansible_collections.bulkhead.mesh.plugins.module_utils._egress import _agen
 from ansible_collections.bulkhead.mesh.plugins.module_utils._egress import _parse as _vpn
 from ansible_collections.bulkhead.mesh.plugins.module_utils._ingress import _gateways
 from ansible_collections.bulkhead.mesh.plugins.module_utils._kube import _client, _exec
-from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._errors import KubeError
 from ansible_collections.bulkhead.mesh.plugins.module_utils._paths import (
     _derive,
     _model,
@@ -406,10 +405,6 @@ NOTHING: dict[str, Any] = {
     "checks": [],
 }
 ROUTES = "/proc/net/route"
-
-
-class Refused(Exception):
-    """The options cannot be used; nothing was tried."""
 
 
 def spec() -> dict[str, Any]:
@@ -484,7 +479,7 @@ def execute(module: AnsibleModule) -> dict[str, Any]:
     if not problems and params["paths"] is not None:
         declared, problems = _parse.parse(params["paths"], gateways, clients)
     if problems:
-        raise Refused("\n".join(str(one) for one in problems))
+        raise _proof.Refused("\n".join(str(one) for one in problems))
     client = _client.Client(params)
     seen = _seen.read(client, client.target)
     hosts = {name: _vantage.Host(tuple(one["command"])) for name, one in params["vantages"].items() if one is not None}
@@ -496,7 +491,7 @@ def execute(module: AnsibleModule) -> dict[str, Any]:
     known = {*_model.KINDS, *(str(row.source) for row in rows)}
     for one in params["accept_unknown"]:
         if one not in known:
-            raise Refused(f"accept_unknown has {one!r}: nobody asks from there, use one of {sorted(known)}.")
+            raise _proof.Refused(f"accept_unknown has {one!r}: nobody asks from there, use one of {sorted(known)}.")
     world = _plan.World({one.name: one for one in gateways if one.present}, seen, _seen.owned(clients, seen))
     options = _run.Options(
         classes=[one for one in params["check_classes"] if not (module.check_mode and one == _registry.DISPOSABLE)],
@@ -513,24 +508,15 @@ def execute(module: AnsibleModule) -> dict[str, Any]:
 
 def main() -> None:
     """Wiring."""
-    module = AnsibleModule(argument_spec=spec(), supports_check_mode=True)
-    _module.prepare(module, **NOTHING)
-    _module.require(module, "websocket", "websocket-client", **NOTHING)
-    try:
-        result = execute(module)
-    except Refused as exc:
-        failure = {"code": None, "reason": "Refused", "object": None, "details": None}
-        module.fail_json(msg=str(exc), failure=failure, **NOTHING)
-    except KubeError as exc:
-        module.fail_json(msg=exc.msg, failure=exc.failure, **NOTHING)
-    if module.params["enforce"] and not result["acceptable"]:
-        reasons = [reason for one in result["vantages"] for reason in one["reasons"]]
-        more = f" (and {len(reasons) - 1} more, see reasons)" if len(reasons) > 1 else ""
-        failing = next((one["name"] for one in result["vantages"] if not one["acceptable"]), None)
-        failure = {"code": None, "reason": "NotAsDeclared", "object": failing, "details": None}
-        first = reasons[0] if reasons else "The matrix is empty, so nothing is proven: give gateways or paths."
-        module.fail_json(msg=f"{first}{more}", failure=failure, changed=False, **result)
-    module.exit_json(changed=False, **result)
+    _proof.run(
+        AnsibleModule(argument_spec=spec(), supports_check_mode=True),
+        execute,
+        NOTHING,
+        judged="vantages",
+        reason="NotAsDeclared",
+        name=lambda one: str(one["name"]),
+        empty="The matrix is empty, so nothing is proven: give gateways or paths.",
+    )
 
 
 if __name__ == "__main__":
