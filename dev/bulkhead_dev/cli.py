@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import copy
 import os
 import shlex
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -20,6 +22,7 @@ from bulkhead_dev.process import tail
 from bulkhead_dev.results import Outcome, Result, exit_code, first_line, last_lines, table
 from bulkhead_dev.suites import DEMO, GROUPS, SUITES, Suite, select
 
+FIRST = ("tools",)  # what all others stand on
 NESTED = "BULKHEAD_DEV_RUNNING"  # set for everything a run starts: a run inside a run must not wait for its own lock
 
 
@@ -74,35 +77,84 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
+INTERRUPTED = "interrupted"
+
+
+class Course:
+    """How far a run is: its suites in order, those that need no lab beside those that do."""
+
+    def __init__(self, ctx: Context, *, keep_going: bool) -> None:
+        self._ctx, self._keep_going = ctx, keep_going
+        self._failed = ""
+        self.results: list[Result] = []
+        self._beside = threading.Thread()
+
+    def run(self, suites: Sequence[Suite]) -> None:
+        """Run them; the results are in their order at the end."""
+        beside = [suite for suite in suites if suite.beside]
+        others = [suite for suite in suites if not suite.beside]
+        if self._ctx.live or not any(suite.name not in FIRST for suite in others):
+            self._go(self._ctx, suites)
+            return
+        self._go(self._ctx, [suite for suite in others if suite.name in FIRST])
+        # What it has found of tools is in the copy too; its log and time limit are those of its own suites.
+        self._beside = threading.Thread(target=self._go, args=(copy.copy(self._ctx), beside), daemon=True)
+        self._beside.start()
+        for suite in others:
+            if suite.name not in FIRST:
+                if suite.alone:
+                    self._join()
+                self._go(self._ctx, [suite])
+        self._join()
+        order = [suite.name for suite in suites]
+        self.results.sort(key=lambda result: order.index(result.name))
+
+    def _go(self, ctx: Context, suites: Sequence[Suite]) -> None:
+        for suite in suites:
+            if self._failed and not self._keep_going:
+                self.results.append(Result(suite.name, Outcome.SKIPPED, 0.0, f"not run because {self._failed} failed"))
+                continue
+            result = _run_one(ctx, suite)
+            self.results.append(result)
+            if result.outcome is Outcome.FAILED:
+                self._failed = self._failed or suite.name
+            if result.reason == INTERRUPTED:
+                self._interrupt()
+
+    def _interrupt(self) -> None:
+        self._keep_going = False
+        self._ctx.stop.set()
+
+    def _join(self) -> None:
+        try:
+            self._beside.join()
+        except KeyboardInterrupt:
+            self._failed = self._failed or "what was waited for"
+            self._interrupt()
+            self._beside.join()
+
+
 def run_suites(ctx: Context, suites: Sequence[Suite], *, keep_going: bool, keep_lab: bool) -> int:
-    """Run in order, say how each ended, and sum up; a lab that this run brought up is taken down at the end."""
+    """Run them, say how each ended, and sum up; a lab that this run brought up is taken down at the end."""
+    start = time.monotonic()
     was_up = ctx.lab.is_up()
     up, down = (next(suite for suite in SUITES if suite.name == name) for name in ("lab-up", "lab-down"))
     asked_down = [suite.name for suite in suites] == ["lab-down"]
-    results: list[Result] = []
-    failed = ""
-    for suite in suites if asked_down else [suite for suite in suites if suite is not down]:
-        if failed and not keep_going:
-            results.append(Result(suite.name, Outcome.SKIPPED, 0.0, f"not run because {failed} failed"))
-            continue
-        results.append(_run_one(ctx, suite))
-        if results[-1].reason == INTERRUPTED or results[-1].outcome is Outcome.FAILED:
-            failed = failed or suite.name
-            keep_going = keep_going and results[-1].reason != INTERRUPTED
+    course = Course(ctx, keep_going=keep_going)
+    course.run(suites if asked_down else [suite for suite in suites if suite is not down])
+    results = course.results
+    ctx.stop.clear()  # what follows is to run after an interruption too
     if was_up and ctx.lab_disturbed:
         results.append(_run_one(ctx, up))
     elif ctx.made_lab and not keep_lab:
         results.append(_run_one(ctx, down))
     print()
-    print("\n".join(table(results)))
+    print("\n".join(table(results, time.monotonic() - start)))
     if was_up and not asked_down and (not ctx.lab_disturbed or results[-1].outcome is Outcome.PASSED):
         print("The lab was up before and stays up.")
     print(f"Logs: {ctx.places.logs}")
     print("\n".join(last_lines(results)), flush=True)
     return 130 if any(result.reason == INTERRUPTED for result in results) else exit_code(results)
-
-
-INTERRUPTED = "interrupted"
 
 
 def _run_one(ctx: Context, suite: Suite) -> Result:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -29,6 +30,7 @@ class Context:
         self.lab_disturbed = False  # a suite may have taken down a lab that was up before
         self.log = places.logs / "runner.log"
         self.timeout = 3600.0
+        self.stop = threading.Event()  # set: what runs ends as if by Ctrl-C; copies share it
 
     # --- tools --------------------------------------------------------------
 
@@ -98,7 +100,7 @@ class Context:
 
     def run(self, argv: Sequence[str], *, cwd: Path, env: Mapping[str, str]) -> None:
         """One command of the suite that runs; ToolError when it fails."""
-        run_logged(argv, self.log, cwd=cwd, env=env, live=self.live, timeout=self.timeout)
+        run_logged(argv, self.log, cwd=cwd, env=env, live=self.live, timeout=self.timeout, stop=self.stop)
 
     def run_all(self, commands: Sequence[Sequence[str]], *, cwd: Path, env: Mapping[str, str]) -> None:
         """All commands, also after a failed one; one ToolError that names all that failed."""

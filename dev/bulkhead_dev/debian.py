@@ -42,7 +42,8 @@ def require(listing: Path, area: str) -> None:
     if not wanted:
         return
     names = [package.name for package in wanted]
-    command = ["apt-get", "install", "-y", "--no-install-recommends", *names]
+    # Two suites may want packages at the same time.
+    command = ["apt-get", "-o", "DPkg::Lock::Timeout=600", "install", "-y", "--no-install-recommends", *names]
     sentence = f"Missing for {area}: {', '.join(names)}; install with: apt-get install {' '.join(names)}."
     if os.geteuid() != 0 or not shutil.which("apt-get"):
         raise ToolError(sentence)

@@ -16,9 +16,18 @@ from bulkhead_dev.errors import ToolError
 
 
 def run_logged(
-    argv: Sequence[str], log: Path, *, cwd: Path, env: Mapping[str, str], live: bool, timeout: float
+    argv: Sequence[str],
+    log: Path,
+    *,
+    cwd: Path,
+    env: Mapping[str, str],
+    live: bool,
+    timeout: float,
+    stop: threading.Event,
 ) -> None:
     """Run ``argv`` to its end; ToolError when it fails or needs more than ``timeout`` seconds.
+
+    When ``stop`` is set by another thread, it is stopped as if by Ctrl-C.
 
     The output goes to a file, not to a pipe: the lab stays running after ``up``, and whoever
     waited for the end of a pipe that it inherited would wait for ever.
@@ -44,9 +53,9 @@ def run_logged(
     if live:
         echo.start()
     try:
-        code = process.wait(timeout)
-    except subprocess.TimeoutExpired as exc:
-        raise ToolError(f"{shlex.join(argv[:4])} did not end within {timeout:.0f} seconds and was stopped.") from exc
+        code = _wait(process, time.monotonic() + timeout, stop)
+        if code is None:
+            raise ToolError(f"{shlex.join(argv[:4])} did not end within {timeout:.0f} seconds and was stopped.")
     finally:
         _stop(process)
         ended.set()
@@ -54,6 +63,18 @@ def run_logged(
             echo.join()
     if code != 0:
         raise ToolError(f"{shlex.join([Path(argv[0]).name, *argv[1:4]])} ended with code {code}")
+
+
+def _wait(process: subprocess.Popen[bytes], deadline: float, stop: threading.Event) -> int | None:
+    """The exit code, or None when the time is over."""
+    while True:
+        try:
+            return process.wait(max(0.0, min(0.5, deadline - time.monotonic())))
+        except subprocess.TimeoutExpired:
+            if stop.is_set():
+                raise KeyboardInterrupt from None
+            if time.monotonic() >= deadline:
+                return None
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:

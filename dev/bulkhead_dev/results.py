@@ -25,12 +25,12 @@ class Result:
     reason: str = ""
 
 
-def table(results: Sequence[Result]) -> list[str]:
-    """One line per suite, and the sum of the times."""
+def table(results: Sequence[Result], seconds: float) -> list[str]:
+    """One line per suite, and ``seconds``, the time of all, which is less than their sum where some ran side by side."""
     width = max((len(result.name) for result in results), default=5)
     lines = [f"{'suite':{width}}  {'result':7}  seconds"]
     lines += [f"{result.name:{width}}  {result.outcome:7}  {result.seconds:7.1f}" for result in results]
-    return [*lines, f"{'all':{width}}  {'':7}  {sum(result.seconds for result in results):7.1f}"]
+    return [*lines, f"{'all':{width}}  {'':7}  {seconds:7.1f}"]
 
 
 def last_lines(results: Sequence[Result]) -> list[str]:

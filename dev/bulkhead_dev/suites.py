@@ -18,15 +18,16 @@ from bulkhead_dev.errors import ToolError, Unavailable
 class Suite:
     """One line of the final table.
 
-    ``always``: runs at the end also after a failure. ``live``: shows its output as it comes.
-    ``timeout`` is in seconds per command.
+    ``live``: shows its output as it comes. ``beside``: needs no lab and may run beside those that do. ``alone``: wants a
+    machine that does nothing else. ``timeout`` is in seconds per command.
     """
 
     name: str
     title: str
     run: Callable[[Context], None]
-    always: bool = False
     live: bool = False
+    beside: bool = False
+    alone: bool = False
     timeout: float = 1800.0
 
 
@@ -276,18 +277,18 @@ def tools(ctx: Context) -> None:
 
 SUITES = (
     Suite("tools", "Python environment, kubernetes.core, Go, workspace", tools),
-    Suite("unit", "Unit tests (pytest)", unit),
-    Suite("lint", "Style: ruff, shellcheck, yamllint", lint),
-    Suite("ansible-lint", "ansible-lint, production profile", ansible_lint),
-    Suite("changelog", "Changelog fragments", changelog),
-    Suite("docs", "Documentation of plugins and roles", docs),
-    Suite("sanity", "ansible-test sanity", sanity),
-    Suite("ansible-units", "ansible-test units", ansible_units),
+    Suite("unit", "Unit tests (pytest)", unit, beside=True),
+    Suite("lint", "Style: ruff, shellcheck, yamllint", lint, beside=True),
+    Suite("ansible-lint", "ansible-lint, production profile", ansible_lint, beside=True),
+    Suite("changelog", "Changelog fragments", changelog, beside=True),
+    Suite("docs", "Documentation of plugins and roles", docs, beside=True),
+    Suite("sanity", "ansible-test sanity", sanity, beside=True),
+    Suite("ansible-units", "ansible-test units", ansible_units, beside=True),
     Suite("build", "Build the tarball and install it into an empty path", build),
-    Suite("go-lint", "gofmt and go vet", go_lint),
-    Suite("go-unit", "Go unit tests", go_unit),
-    Suite("browser", "The status page in a browser", browser),
-    Suite("netns", "The agent in network namespaces", netns),
+    Suite("go-lint", "gofmt and go vet", go_lint, beside=True),
+    Suite("go-unit", "Go unit tests", go_unit, beside=True),
+    Suite("browser", "The status page in a browser", browser, beside=True),
+    Suite("netns", "The agent in network namespaces", netns, beside=True),
     Suite("lab-up", "Lab up", lab_up, live=True, timeout=3600.0),
     Suite("lab-fresh", "Lab up, with nothing on it", lab_fresh, live=True, timeout=3600.0),
     Suite("integration", "ansible-test integration", integration),
@@ -298,9 +299,9 @@ SUITES = (
     Suite("runs", "Whole runs: writes, leftovers, secrets", _on_lab("tests/runs"), timeout=3600.0),
     Suite("mesh", "Mesh, gateways and VPN beside each other", _on_lab("tests/mesh"), timeout=3600.0),
     Suite("mutations", "What verify must notice, broken on purpose", _on_lab("tests/mutations"), timeout=3600.0),
-    Suite("benchmarks", "Benchmarks: ratios side by side", benchmarks, live=True),
-    Suite("lifecycle", "The lab's life, and the machine as it was before", lifecycle, timeout=3600.0),
-    Suite("lab-down", "Lab down", lab_down, always=True, live=True),
+    Suite("benchmarks", "Benchmarks: ratios side by side", benchmarks, live=True, alone=True),
+    Suite("lifecycle", "The lab's life, and the machine as it was before", lifecycle, alone=True, timeout=3600.0),
+    Suite("lab-down", "Lab down", lab_down, live=True),
 )
 DEMO = Suite("demo", "Demo", demo.run, live=True, timeout=3600.0)
 GROUPS = {

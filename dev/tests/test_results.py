@@ -39,10 +39,10 @@ def test_exit_code(results: list[Result], code: int) -> None:
     assert exit_code(results) == code
 
 
-def test_table_has_name_result_and_seconds_of_each() -> None:
-    lines = table([PASSED, FAILED])
+def test_table_has_name_result_and_seconds_of_each_and_of_all() -> None:
+    lines = table([PASSED, FAILED], 3.0)
     assert [line.split() for line in lines[1:]] == [
         ["unit", "passed", "1.2"],
         ["lint", "failed", "2.0"],
-        ["all", "3.2"],
+        ["all", "3.0"],
     ]

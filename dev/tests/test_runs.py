@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -63,6 +64,91 @@ def test_interrupt_stops_also_with_keep_going(ctx: Context, capsys: pytest.Captu
     assert last_line(capsys) == "0 passed, 1 failed, 1 skipped"
 
 
+def test_what_needs_no_lab_runs_beside_what_does(ctx: Context, capsys: pytest.CaptureFixture[str]) -> None:
+    calls: list[str] = []
+    quick, slow = threading.Event(), threading.Event()
+
+    def lint(_: Context) -> None:
+        assert slow.wait(20)  # ends only while the other one runs
+        calls.append("lint")
+        quick.set()
+
+    def mesh(_: Context) -> None:
+        slow.set()
+        assert quick.wait(20)
+        calls.append("mesh")
+
+    chosen = [
+        suite("tools", calls),
+        Suite("lint", "L", lint, beside=True),
+        suite("docs", calls),
+        Suite("mesh", "M", mesh),
+        Suite("lifecycle", "Y", lambda _: calls.append("lifecycle"), alone=True),
+    ]
+    assert cli.run_suites(ctx, chosen, keep_going=False, keep_lab=False) == 0
+    assert calls[0] == "tools" and calls[-1] == "lifecycle" and calls.index("lint") < calls.index("mesh")
+    lines = [
+        line.split()[0] for line in capsys.readouterr().out.splitlines() if " passed " in line and "---" not in line
+    ]
+    assert lines == ["tools", "lint", "docs", "mesh", "lifecycle"]
+
+
+def test_what_wants_to_be_alone_waits(ctx: Context) -> None:
+    calls: list[str] = []
+
+    def sanity(_: Context) -> None:
+        time.sleep(0.5)
+        calls.append("sanity")
+
+    chosen = [
+        Suite("sanity", "S", sanity, beside=True),
+        Suite("lifecycle", "L", lambda _: calls.append("alone"), alone=True),
+    ]
+    assert cli.run_suites(ctx, chosen, keep_going=False, keep_lab=False) == 0
+    assert calls == ["sanity", "alone"]
+
+
+@pytest.mark.parametrize("failing", ["lint", "mesh"])
+def test_a_failure_stops_both_lanes(ctx: Context, capsys: pytest.CaptureFixture[str], failing: str) -> None:
+    other = threading.Event()
+
+    def fail(_: Context) -> None:
+        other.wait(20)
+        raise ToolError("no")
+
+    def wait(_: Context) -> None:
+        other.set()
+        time.sleep(1.0)
+
+    chosen = [
+        Suite("lint", "L", fail if failing == "lint" else wait, beside=True),
+        Suite("docs", "D", lambda _: None, beside=True),
+        Suite("mesh", "M", fail if failing == "mesh" else wait),
+        Suite("runs", "R", lambda _: None),
+    ]
+    assert cli.run_suites(ctx, chosen, keep_going=False, keep_lab=False) == 1
+    assert last_line(capsys) == "1 passed, 1 failed, 2 skipped"
+
+
+def test_an_interruption_stops_a_command_of_the_other_lane(ctx: Context, capsys: pytest.CaptureFixture[str]) -> None:
+    started = ctx.places.logs / "started"
+
+    def sleep(context: Context) -> None:
+        code = f"import pathlib, time; pathlib.Path({str(started)!r}).touch(); time.sleep(60)"
+        context.run([sys.executable, "-c", code], cwd=context.places.logs, env={})
+
+    def interrupt(_: Context) -> None:
+        while not started.exists():
+            time.sleep(0.05)
+        raise KeyboardInterrupt
+
+    chosen = [Suite("lint", "L", sleep, beside=True), Suite("mesh", "M", interrupt)]
+    begin = time.monotonic()
+    assert cli.run_suites(ctx, chosen, keep_going=True, keep_lab=False) == 130
+    assert time.monotonic() - begin < 30
+    assert last_line(capsys) == "0 passed, 2 failed"
+
+
 @pytest.mark.parametrize(("made", "keep", "down"), [(True, False, True), (True, True, False), (False, False, False)])
 def test_lab_is_taken_down_only_if_this_run_made_it(
     ctx: Context, monkeypatch: pytest.MonkeyPatch, made: bool, keep: bool, down: bool
@@ -109,7 +195,9 @@ def test_group_static_ends_before_the_lab() -> None:
 
 
 def logged(log: Path, code: str, timeout: float = 30.0) -> Callable[[], None]:
-    return lambda: run_logged([sys.executable, "-c", code], log, cwd=log.parent, env={}, live=False, timeout=timeout)
+    return lambda: run_logged(
+        [sys.executable, "-c", code], log, cwd=log.parent, env={}, live=False, timeout=timeout, stop=threading.Event()
+    )
 
 
 def test_output_goes_to_the_log_and_the_code_into_the_reason(tmp_path: Path) -> None:
