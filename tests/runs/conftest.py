@@ -22,7 +22,10 @@ def story() -> Iterator[whole.Story]:
     """All runs, each done once; the tests judge what came of them."""
     paths = Paths.from_environment()
     whole.insist_on_a_fresh_cluster()
+    told = False
     try:
-        yield whole.tell(paths)
+        story = whole.tell(paths)
+        told = True
+        yield story
     finally:
-        whole.clean_up(paths)
+        whole.clean_up(paths, told=told)

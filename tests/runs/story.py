@@ -94,9 +94,10 @@ def tell(paths: Paths) -> Story:
     return story
 
 
-def clean_up(paths: Paths) -> None:
-    """Remove what the story leaves, also after it broke off."""
-    _run(paths, "teardown")
+def clean_up(paths: Paths, *, told: bool) -> None:
+    """Remove what the story leaves, also when it was not ``told`` to its end."""
+    if not told:
+        _run(paths, "teardown")
     kubectl("delete", "namespace", attached.CLIENTS, attached.VPN, MADE, "--ignore-not-found")
     _preshared(paths, "/dev/null")
 
