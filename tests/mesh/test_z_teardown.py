@@ -17,8 +17,11 @@ BY_HAND = ["~ Namespace vpn: metadata.labels.istio.io/dataplane-mode"]
 
 
 def test_teardown(site: Site) -> None:
+    standing = objects.now()
     foretold = site.run("check of teardown", "teardown", "--check", "--diff", bulkhead_detach_to="open")
     assert foretold.writes == {}
+    # The audit log does not tell a deletion from the trial of one.
+    assert objects.difference(standing, objects.now()) == []
     site.run("teardown", "teardown", bulkhead_detach_to="open")
     found = objects.settled(site.before, BY_HAND, _without_kinds)
     assert found == BY_HAND

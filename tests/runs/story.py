@@ -33,6 +33,7 @@ class Story:
 
     runs: dict[str, plays.Run] = field(default_factory=dict, repr=False)
     untouched: list[str] = field(default_factory=list)  # between two looks at the same cluster
+    tried: dict[str, list[str]] = field(default_factory=dict)  # what is another after a run in check mode
     attached: list[str] = field(default_factory=list)  # while ours is there
     stopped: list[str] = field(default_factory=list)  # after teardown
     made: dict[str, Any] = field(default_factory=dict)  # the run's own namespace after it
@@ -70,15 +71,20 @@ def tell(paths: Paths) -> Story:
         found = story.runs[name] = _run(paths, playbook, *words, **more)
         assert found.code == 0, f"{name}: {found.output[-4000:]}"
 
+    def check(name: str, playbook: str) -> None:
+        standing = objects.now()
+        run(name, playbook, "--check", "--diff")
+        story.tried[name] = objects.difference(standing, objects.now())
+
     with story.arguments:
-        run("check on fresh", "site", "--check", "--diff")
+        check("check on fresh", "site")
         run("site", "site", "-vvv", "--diff")
         story.attached = objects.difference(before, objects.now())
         run("site again", "site")
-        run("check on converged", "site", "--check", "--diff")
+        check("check on converged", "site")
         run("verify", "verify", "-vvv", "--diff")
         _collect(paths, story)
-        run("check of teardown", "teardown", "--check", "--diff")
+        check("check of teardown", "teardown")
         run("teardown", "teardown", "-vvv", "--diff")
     story.stopped = objects.settled(before, left("stopped"))
     story.made = json.loads(kubectl("get", "namespace", MADE, "--show-managed-fields", "--output=json"))["metadata"]

@@ -75,7 +75,6 @@ def delete(resource: Resource, live: Mapping[str, Any], *, dry: bool) -> Request
             "kind": "DeleteOptions",
             "propagationPolicy": "Background",
             "preconditions": {"uid": metadata["uid"]},
-            **({"dryRun": ["All"]} if dry else {}),
         },
         query=DRY_RUN if dry else {},
     )

@@ -89,12 +89,9 @@ def _conflict(one: Mapping[str, Any], answer: Answer) -> KubeError:
 
 def delete_objects(client: Caller, target: Target, objects: Iterable[Mapping[str, Any]], dry_run: bool = False) -> None:
     """Delete exactly the objects that were read; what is gone already is as good."""
-    # With a body the API server does not look at the query: a dry run that is only there deletes.
-    trial = {"dryRun": ["All"]} if dry_run else {}
     query = {"dryRun": "All"} if dry_run else {}
     for one in objects:
-        options = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": one["metadata"]["uid"]}}
-        body = {**options, **trial}
+        body = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": one["metadata"]["uid"]}}
         request = Request(path(one), f"delete {reference(one)}", method="DELETE", query=query, body=body)
         answer = client.call(request)
         if answer.status != 404:

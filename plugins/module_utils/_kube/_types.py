@@ -27,6 +27,11 @@ class Request:
     accept: str = "application/json"
     content_type: str = "application/json"
 
+    def __post_init__(self) -> None:
+        # With a body the API server does not look at the query of a DELETE: a dry run that is only there deletes.
+        if self.method == "DELETE" and self.body is not None and "dryRun" in self.query:
+            object.__setattr__(self, "body", {**self.body, "dryRun": [self.query["dryRun"]]})
+
 
 @dataclass(frozen=True)
 class Answer:

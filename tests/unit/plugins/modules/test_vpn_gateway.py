@@ -94,7 +94,9 @@ class Cluster:
             return Answer(403, {"reason": "Forbidden", "message": "no"})
         if request.method != "GET":
             assert not request.query.get("dryRun") or request.query["dryRun"] == "All"
-            dry = "dryRun" in request.query
+            # With a body the API server looks for it there alone.
+            trials = (request.body or {}).get("dryRun", []) if request.method == "DELETE" and request.body else ["All"]
+            dry = "dryRun" in request.query and trials == ["All"]
             self.writes.append((f"{'dry ' if dry else ''}{request.method}", request.path, request.body))
             if request.method == "POST" and not dry:
                 self.objects[f"{request.path}/{request.body['metadata']['name']}"] = request.body

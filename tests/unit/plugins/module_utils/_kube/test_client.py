@@ -152,3 +152,17 @@ def test_read_all_keeps_names_and_passes_errors(fake_api: Any) -> None:
     with pytest.raises(KubeError, match="gone"):
         _client.read_all(broken, {"one": Request("/a", "get a")})
     assert _client.read_all(api, {}) == {}
+
+
+@pytest.mark.parametrize(
+    ("method", "body", "query", "sent"),
+    [
+        ("DELETE", {"kind": "DeleteOptions"}, {"dryRun": "All"}, {"kind": "DeleteOptions", "dryRun": ["All"]}),
+        ("DELETE", {"kind": "DeleteOptions"}, {}, {"kind": "DeleteOptions"}),
+        ("DELETE", None, {"dryRun": "All"}, None),
+        ("PATCH", {"data": {}}, {"dryRun": "All"}, {"data": {}}),
+    ],
+)
+def test_trial_of_a_deletion_says_so_in_its_body(method: str, body: Any, query: Any, sent: Any) -> None:
+    """The API server does not look at the query of a DELETE that has a body."""
+    assert Request("/api/v1/pods/x", "x", method, body, query).body == sent
