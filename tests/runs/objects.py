@@ -23,6 +23,7 @@ NOISE = frozenset(
 # Made anew by Kubernetes with each edit of their owner: only who they are counts.
 MADE_ANEW = frozenset({"ControllerRevision", "Pod"})
 COUNTERS = frozenset({"generation", "managedFields", "resourceVersion"})
+HEARTBEAT = "metadata.annotations.control-plane.alpha.kubernetes.io/leader"  # of a leader that has no Lease
 SETTLED = 60.0  # seconds
 Listing = dict[str, dict[str, str]]  # object -> field -> digest of its value
 
@@ -48,7 +49,7 @@ def listing(items: Iterable[Mapping[str, Any]]) -> Listing:
             name = name.rpartition("-")[0] + "-*"
         content = {field: value for field, value in item.items() if field not in ("metadata", "status")}
         shown = {} if item["kind"] in MADE_ANEW else {**content, "metadata": kept}
-        found[f"{kind} {name}"] = dict(_fields(shown, ""))
+        found[f"{kind} {name}"] = {field: digest for field, digest in _fields(shown, "") if field != HEARTBEAT}
     return found
 
 
