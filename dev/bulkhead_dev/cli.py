@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 import argparse
-import copy
 import os
 import shlex
 import signal
 import sys
-import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import FrameType
 
 from bulkhead_dev.context import Context
+from bulkhead_dev.course import INTERRUPTED, Course, run_one
 from bulkhead_dev.errors import ToolError, Unavailable
 from bulkhead_dev.places import Places, locked
-from bulkhead_dev.process import tail
-from bulkhead_dev.results import Outcome, Result, exit_code, first_line, last_lines, table
+from bulkhead_dev.results import Outcome, exit_code, last_lines, table
 from bulkhead_dev.suites import DEMO, GROUPS, SUITES, Suite, select
 
-FIRST = ("tools",)  # what all others stand on
 NESTED = "BULKHEAD_DEV_RUNNING"  # set for everything a run starts: a run inside a run must not wait for its own lock
 
 
@@ -77,63 +74,6 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-INTERRUPTED = "interrupted"
-
-
-class Course:
-    """How far a run is: its suites in order, those that need no lab beside those that do."""
-
-    def __init__(self, ctx: Context, *, keep_going: bool) -> None:
-        self._ctx, self._keep_going = ctx, keep_going
-        self._failed = ""
-        self.results: list[Result] = []
-        self._beside = threading.Thread()
-
-    def run(self, suites: Sequence[Suite]) -> None:
-        """Run them; the results are in their order at the end."""
-        beside = [suite for suite in suites if suite.beside]
-        others = [suite for suite in suites if not suite.beside]
-        if self._ctx.live or not any(suite.name not in FIRST for suite in others):
-            self._go(self._ctx, suites)
-            return
-        self._go(self._ctx, [suite for suite in others if suite.name in FIRST])
-        # What it has found of tools is in the copy too; its log and time limit are those of its own suites.
-        self._beside = threading.Thread(target=self._go, args=(copy.copy(self._ctx), beside), daemon=True)
-        self._beside.start()
-        for suite in others:
-            if suite.name not in FIRST:
-                if suite.alone:
-                    self._join()
-                self._go(self._ctx, [suite])
-        self._join()
-        order = [suite.name for suite in suites]
-        self.results.sort(key=lambda result: order.index(result.name))
-
-    def _go(self, ctx: Context, suites: Sequence[Suite]) -> None:
-        for suite in suites:
-            if self._failed and not self._keep_going:
-                self.results.append(Result(suite.name, Outcome.SKIPPED, 0.0, f"not run because {self._failed} failed"))
-                continue
-            result = _run_one(ctx, suite)
-            self.results.append(result)
-            if result.outcome is Outcome.FAILED:
-                self._failed = self._failed or suite.name
-            if result.reason == INTERRUPTED:
-                self._interrupt()
-
-    def _interrupt(self) -> None:
-        self._keep_going = False
-        self._ctx.stop.set()
-
-    def _join(self) -> None:
-        try:
-            self._beside.join()
-        except KeyboardInterrupt:
-            self._failed = self._failed or "what was waited for"
-            self._interrupt()
-            self._beside.join()
-
-
 def run_suites(ctx: Context, suites: Sequence[Suite], *, keep_going: bool, keep_lab: bool) -> int:
     """Run them, say how each ended, and sum up; a lab that this run brought up is taken down at the end."""
     start = time.monotonic()
@@ -145,9 +85,9 @@ def run_suites(ctx: Context, suites: Sequence[Suite], *, keep_going: bool, keep_
     results = course.results
     ctx.stop.clear()  # what follows is to run after an interruption too
     if was_up and ctx.lab_disturbed:
-        results.append(_run_one(ctx, up))
+        results.append(run_one(ctx, up))
     elif ctx.made_lab and not keep_lab:
-        results.append(_run_one(ctx, down))
+        results.append(run_one(ctx, down))
     print()
     print("\n".join(table(results, time.monotonic() - start)))
     if was_up and not asked_down and (not ctx.lab_disturbed or results[-1].outcome is Outcome.PASSED):
@@ -155,37 +95,6 @@ def run_suites(ctx: Context, suites: Sequence[Suite], *, keep_going: bool, keep_
     print(f"Logs: {ctx.places.logs}")
     print("\n".join(last_lines(results)), flush=True)
     return 130 if any(result.reason == INTERRUPTED for result in results) else exit_code(results)
-
-
-def _run_one(ctx: Context, suite: Suite) -> Result:
-    print(f"\n=== {suite.name}: {suite.title}", flush=True)
-    live, ctx.live = ctx.live, ctx.live or suite.live
-    ctx.timeout = suite.timeout
-    ctx.log = ctx.places.logs / f"{suite.name}.log"
-    ctx.log.write_bytes(b"")
-    start = time.monotonic()
-    outcome, reason = _outcome(lambda: suite.run(ctx))
-    seconds = time.monotonic() - start
-    if outcome is Outcome.FAILED:
-        if not ctx.live:
-            print(tail(ctx.log), flush=True)
-        print(f"{reason}\nFull log: {ctx.log}")
-    why = f" ({first_line(reason)})" if outcome is Outcome.SKIPPED else ""
-    print(f"--- {suite.name}: {outcome} in {seconds:.1f} s{why}", flush=True)
-    ctx.live = live
-    return Result(suite.name, outcome, seconds, reason)
-
-
-def _outcome(work: Callable[[], None]) -> tuple[Outcome, str]:
-    try:
-        work()
-    except Unavailable as exc:
-        return Outcome.SKIPPED, str(exc)
-    except (ToolError, OSError) as exc:
-        return Outcome.FAILED, str(exc)
-    except KeyboardInterrupt:
-        return Outcome.FAILED, INTERRUPTED
-    return Outcome.PASSED, ""
 
 
 def _format(ctx: Context) -> int:
@@ -223,7 +132,7 @@ def _print_env(ctx: Context) -> int:
 def _demo(ctx: Context) -> int:
     """The demo and the commands it starts write straight to the terminal; no table, the picture is the result."""
     ctx.live = True
-    result = _run_one(ctx, DEMO)
+    result = run_one(ctx, DEMO)
     if result.outcome is Outcome.SKIPPED:
         print(f"The demo cannot run here: {result.reason}.", file=sys.stderr)
     return 0 if result.outcome is Outcome.PASSED else 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import threading
 from collections.abc import Mapping, Sequence
@@ -76,6 +77,16 @@ class Context:
     def program(self, name: str) -> str:
         """Path of a program of the Python environment."""
         return str(self.venv / "bin" / name)
+
+    def copy(self) -> Context:
+        """Another one for suites that run at the same time, with what was found of tools so far."""
+        return copy.copy(self)
+
+    def on_second_lab(self) -> Context:
+        """A copy whose lab is another one, fresh."""
+        made = self.copy()
+        made.lab, made.made_lab = self.lab.second(), False
+        return made
 
     # --- environments -------------------------------------------------------
 

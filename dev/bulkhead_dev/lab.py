@@ -6,19 +6,38 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from bulkhead_dev.commands import run
 from bulkhead_dev.errors import Unavailable
 
+PORT = 16443  # of the lab's API server, where nobody says another one
+
 
 class Lab:
     """The embedded cluster of one checkout."""
 
-    def __init__(self, checkout: Path, cache: Path) -> None:
+    def __init__(self, checkout: Path, cache: Path, settings: Mapping[str, str] | None = None) -> None:
+        self._checkout, self._cache = checkout, cache
         self._program = checkout / "lab" / "lab"
-        self._cache = cache
+        self._settings = dict(settings or {})
         self._kubeconfig: str | None = None
+
+    def second(self) -> Lab:
+        """Another lab beside this one, of the same builds, with the next port of the loopback."""
+        home = Path(self.kubeconfig()).parents[1]
+        other = home.with_name(f"{home.name}-second")
+        other.mkdir(parents=True, exist_ok=True)
+        for name in ("build", "extra-images"):
+            if not os.path.lexists(other / name):
+                (other / name).symlink_to(home / name)
+        port = int(os.environ.get("BULKHEAD_LAB_PORT") or PORT) + 1
+        return Lab(self._checkout, self._cache, {"BULKHEAD_LAB_HOME": str(other), "BULKHEAD_LAB_PORT": str(port)})
+
+    def variables(self) -> dict[str, str]:
+        """Environment variables by which programs find this lab; none for the one that they find anyway."""
+        return dict(self._settings)
 
     def argv(self, *words: str) -> list[str]:
         """Command line of the lab; run with our Python because a python3 on PATH may be a broken shim."""
@@ -65,4 +84,4 @@ class Lab:
 
     def environment(self, more: dict[str, str]) -> dict[str, str]:
         """Environment variables for the lab's command line."""
-        return {**os.environ, "BULKHEAD_CACHE": str(self._cache), **more}
+        return {**os.environ, "BULKHEAD_CACHE": str(self._cache), **self._settings, **more}

@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import Enum, auto
 from pathlib import Path
 
 from bulkhead_dev import artifact, demo, interpreters, sources, workspace
@@ -14,19 +15,27 @@ from bulkhead_dev.context import Context
 from bulkhead_dev.errors import ToolError, Unavailable
 
 
+class Lane(Enum):
+    """Suites of one lane run one after the other, those of different lanes side by side."""
+
+    NO_LAB = auto()
+    LAB = auto()
+    SECOND_LAB = auto()
+
+
 @dataclass(frozen=True)
 class Suite:
     """One line of the final table.
 
-    ``live``: shows its output as it comes. ``beside``: needs no lab and may run beside those that do. ``alone``: wants a
-    machine that does nothing else. ``timeout`` is in seconds per command.
+    ``live``: shows its output as it comes. ``alone``: wants a machine that does nothing else. ``timeout`` is in seconds
+    per command.
     """
 
     name: str
     title: str
     run: Callable[[Context], None]
     live: bool = False
-    beside: bool = False
+    lane: Lane = Lane.LAB
     alone: bool = False
     timeout: float = 1800.0
 
@@ -177,7 +186,7 @@ def _cluster_env(ctx: Context) -> dict[str, str]:
     env = ctx.tool_env(
         {"KUBECONFIG": ctx.lab.kubeconfig(), "K8S_AUTH_KUBECONFIG": ctx.lab.kubeconfig(), "BULKHEAD_GO": ctx.go}
     )
-    return {**env, "PATH": ctx.lab.path(env["PATH"])}
+    return {**env, **ctx.lab.variables(), "PATH": ctx.lab.path(env["PATH"])}
 
 
 def _playbook_env(ctx: Context) -> dict[str, str]:
@@ -277,27 +286,31 @@ def tools(ctx: Context) -> None:
 
 SUITES = (
     Suite("tools", "Python environment, kubernetes.core, Go, workspace", tools),
-    Suite("unit", "Unit tests (pytest)", unit, beside=True),
-    Suite("lint", "Style: ruff, shellcheck, yamllint", lint, beside=True),
-    Suite("ansible-lint", "ansible-lint, production profile", ansible_lint, beside=True),
-    Suite("changelog", "Changelog fragments", changelog, beside=True),
-    Suite("docs", "Documentation of plugins and roles", docs, beside=True),
-    Suite("sanity", "ansible-test sanity", sanity, beside=True),
-    Suite("ansible-units", "ansible-test units", ansible_units, beside=True),
+    Suite("unit", "Unit tests (pytest)", unit, lane=Lane.NO_LAB),
+    Suite("lint", "Style: ruff, shellcheck, yamllint", lint, lane=Lane.NO_LAB),
+    Suite("ansible-lint", "ansible-lint, production profile", ansible_lint, lane=Lane.NO_LAB),
+    Suite("changelog", "Changelog fragments", changelog, lane=Lane.NO_LAB),
+    Suite("docs", "Documentation of plugins and roles", docs, lane=Lane.NO_LAB),
+    Suite("sanity", "ansible-test sanity", sanity, lane=Lane.NO_LAB),
+    Suite("ansible-units", "ansible-test units", ansible_units, lane=Lane.NO_LAB),
     Suite("build", "Build the tarball and install it into an empty path", build),
-    Suite("go-lint", "gofmt and go vet", go_lint, beside=True),
-    Suite("go-unit", "Go unit tests", go_unit, beside=True),
-    Suite("browser", "The status page in a browser", browser, beside=True),
-    Suite("netns", "The agent in network namespaces", netns, beside=True),
+    Suite("go-lint", "gofmt and go vet", go_lint, lane=Lane.NO_LAB),
+    Suite("go-unit", "Go unit tests", go_unit, lane=Lane.NO_LAB),
+    Suite("browser", "The status page in a browser", browser, lane=Lane.NO_LAB),
+    Suite("netns", "The agent in network namespaces", netns, lane=Lane.NO_LAB),
     Suite("lab-up", "Lab up", lab_up, live=True, timeout=3600.0),
     Suite("lab-fresh", "Lab up, with nothing on it", lab_fresh, live=True, timeout=3600.0),
     Suite("integration", "ansible-test integration", integration),
     Suite("molecule", "molecule test --all", molecule),
     Suite("installed", "Installed playbook in check mode", installed),
     Suite("lab-tests", "The lab's own suites", lab_tests, timeout=3600.0),
-    Suite("faults", "Faults on the VPN path", _on_lab("tests/faults"), timeout=3600.0),
-    Suite("runs", "Whole runs: writes, leftovers, secrets", _on_lab("tests/runs"), timeout=3600.0),
-    Suite("mesh", "Mesh, gateways and VPN beside each other", _on_lab("tests/mesh"), timeout=3600.0),
+    Suite("faults", "Faults on the VPN path", _on_lab("tests/faults"), lane=Lane.SECOND_LAB, timeout=3600.0),
+    Suite(
+        "runs", "Whole runs: writes, leftovers, secrets", _on_lab("tests/runs"), lane=Lane.SECOND_LAB, timeout=3600.0
+    ),
+    Suite(
+        "mesh", "Mesh, gateways and VPN beside each other", _on_lab("tests/mesh"), lane=Lane.SECOND_LAB, timeout=3600.0
+    ),
     Suite("mutations", "What verify must notice, broken on purpose", _on_lab("tests/mutations"), timeout=3600.0),
     Suite("benchmarks", "Benchmarks: ratios side by side", benchmarks, live=True, alone=True),
     Suite("lifecycle", "The lab's life, and the machine as it was before", lifecycle, alone=True, timeout=3600.0),

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from bulkhead_dev import cli, suites
+from bulkhead_dev import cli, course, suites
 from bulkhead_dev.context import Context
 from bulkhead_dev.errors import ToolError, Unavailable
 from bulkhead_dev.places import Places
 from bulkhead_dev.process import run_logged, tail
-from bulkhead_dev.suites import SUITES, Suite, select
+from bulkhead_dev.suites import SUITES, Lane, Suite, select
 
 
 @pytest.fixture
@@ -80,7 +80,7 @@ def test_what_needs_no_lab_runs_beside_what_does(ctx: Context, capsys: pytest.Ca
 
     chosen = [
         suite("tools", calls),
-        Suite("lint", "L", lint, beside=True),
+        Suite("lint", "L", lint, lane=Lane.NO_LAB),
         suite("docs", calls),
         Suite("mesh", "M", mesh),
         Suite("lifecycle", "Y", lambda _: calls.append("lifecycle"), alone=True),
@@ -101,7 +101,7 @@ def test_what_wants_to_be_alone_waits(ctx: Context) -> None:
         calls.append("sanity")
 
     chosen = [
-        Suite("sanity", "S", sanity, beside=True),
+        Suite("sanity", "S", sanity, lane=Lane.NO_LAB),
         Suite("lifecycle", "L", lambda _: calls.append("alone"), alone=True),
     ]
     assert cli.run_suites(ctx, chosen, keep_going=False, keep_lab=False) == 0
@@ -121,13 +121,58 @@ def test_a_failure_stops_both_lanes(ctx: Context, capsys: pytest.CaptureFixture[
         time.sleep(1.0)
 
     chosen = [
-        Suite("lint", "L", fail if failing == "lint" else wait, beside=True),
-        Suite("docs", "D", lambda _: None, beside=True),
+        Suite("lint", "L", fail if failing == "lint" else wait, lane=Lane.NO_LAB),
+        Suite("docs", "D", lambda _: None, lane=Lane.NO_LAB),
         Suite("mesh", "M", fail if failing == "mesh" else wait),
         Suite("runs", "R", lambda _: None),
     ]
     assert cli.run_suites(ctx, chosen, keep_going=False, keep_lab=False) == 1
     assert last_line(capsys) == "1 passed, 1 failed, 2 skipped"
+
+
+class OtherLab:
+    """Stands for a second lab."""
+
+    def __init__(self, calls: list[str]) -> None:
+        self.calls = calls
+
+    def is_up(self) -> bool:
+        return True
+
+    def check_possible(self) -> None:
+        self.calls.append("second lab down")
+
+    def argv(self, *words: str) -> list[str]:
+        return [sys.executable, "-c", ""]
+
+    def environment(self, more: dict[str, str]) -> dict[str, str]:
+        return {}
+
+
+@pytest.mark.parametrize(
+    ("memory", "fresh", "labs"), [(True, True, [False, True]), (False, True, [True, True]), (True, False, [True, True])]
+)
+def test_a_second_lab_where_there_is_room(
+    ctx: Context, monkeypatch: pytest.MonkeyPatch, memory: bool, fresh: bool, labs: list[bool]
+) -> None:
+    calls: list[str] = []
+    seen: dict[str, bool] = {}
+
+    def look(name: str) -> Callable[[Context], None]:
+        return lambda context: seen.update({name: context.lab is ctx.lab})
+
+    monkeypatch.setattr(course, "memory_for_two", lambda: memory)
+    monkeypatch.setattr(ctx.lab, "second", lambda: OtherLab(calls))
+    ctx.places.checkout.mkdir(exist_ok=True)
+    chosen = [
+        suite("lab-fresh", calls, None if fresh else Unavailable("not root")),
+        Suite("mesh", "M", look("mesh"), lane=Lane.SECOND_LAB),
+        Suite("mutations", "U", look("mutations")),
+    ]
+    assert cli.run_suites(ctx, chosen, keep_going=True, keep_lab=False) == 0
+    assert [seen["mesh"], seen["mutations"]] == labs
+    # before its suites, because a killed run left it, and after them
+    assert calls == ["lab-fresh", *(["second lab down"] * 2 if labs[0] is False else [])]
 
 
 def test_an_interruption_stops_a_command_of_the_other_lane(ctx: Context, capsys: pytest.CaptureFixture[str]) -> None:
@@ -142,7 +187,7 @@ def test_an_interruption_stops_a_command_of_the_other_lane(ctx: Context, capsys:
             time.sleep(0.05)
         raise KeyboardInterrupt
 
-    chosen = [Suite("lint", "L", sleep, beside=True), Suite("mesh", "M", interrupt)]
+    chosen = [Suite("lint", "L", sleep, lane=Lane.NO_LAB), Suite("mesh", "M", interrupt)]
     begin = time.monotonic()
     assert cli.run_suites(ctx, chosen, keep_going=True, keep_lab=False) == 130
     assert time.monotonic() - begin < 30
