@@ -62,7 +62,7 @@ def test_an_older_version_is_refused(other: whole.Site) -> None:
 
 
 def test_an_istio_of_somebody_else_is_only_read(other: whole.Site) -> None:
-    theirs = {"bulkhead_components": {"istio": "external", "metallb": "external", "gateway_api": "external"}}
+    theirs = {"bulkhead_components": dict.fromkeys(("istio", "metallb", "gateway_api", "tailscale"), "external")}
     before = program("helm", "list", "--all-namespaces", "--output=json")
     found = other.run("external", "site", *PARTS, **theirs)
     assert (found.changed, found.writes) == (0, {})
