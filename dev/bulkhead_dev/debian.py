@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from bulkhead_dev.errors import ToolError
+
+ONE_AT_A_TIME = threading.Lock()  # suites that run side by side may both want packages, and apt-get does not wait
 
 
 @dataclass(frozen=True)
@@ -42,14 +45,14 @@ def require(listing: Path, area: str) -> None:
     if not wanted:
         return
     names = [package.name for package in wanted]
-    # Two suites may want packages at the same time.
-    command = ["apt-get", "-o", "DPkg::Lock::Timeout=600", "install", "-y", "--no-install-recommends", *names]
+    command = ["apt-get", "install", "-y", "--no-install-recommends", *names]
     sentence = f"Missing for {area}: {', '.join(names)}; install with: apt-get install {' '.join(names)}."
     if os.geteuid() != 0 or not shutil.which("apt-get"):
         raise ToolError(sentence)
-    print(f"Installing Debian packages: {', '.join(names)} ...", flush=True)
-    if _apt(command) or (_apt(["apt-get", "update"]) and _apt(command)):
-        return
+    with ONE_AT_A_TIME:
+        print(f"Installing Debian packages: {', '.join(names)} ...", flush=True)
+        if _apt(command) or (_apt(["apt-get", "update"]) and _apt(command)):
+            return
     raise ToolError(f"{sentence} (apt-get could not do it here.)")
 
 

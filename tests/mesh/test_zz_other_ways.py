@@ -132,8 +132,11 @@ def test_sidecars(other: whole.Site) -> None:
     again = other.run("sidecars again", "site", *PARTS, **wanted)
     assert (again.changed, again.writes) == (0, {})
     assert "istio-cni-node" not in kubectl("-n", SYSTEM, "get", "daemonsets", "--output=name")
-    pod = json.loads(kubectl("-n", "core", "get", "pods", "-l", "app=radarr", "--output=json"))["items"][0]
-    assert "istio-proxy" in {
-        one["name"] for one in (*pod["spec"]["containers"], *pod["spec"].get("initContainers", []))
-    }
+    pods = json.loads(kubectl("-n", "core", "get", "pods", "--output=json"))["items"]
+    (spec,) = (one["spec"] for one in pods if one["metadata"]["name"].startswith("radarr-") and not _is_going(one))
+    assert "istio-proxy" in {one["name"] for one in (*spec["containers"], *spec.get("initContainers", []))}
     demo_mesh.gateways(other.paths)
+
+
+def _is_going(pod: dict) -> bool:
+    return "deletionTimestamp" in pod["metadata"]
