@@ -83,9 +83,9 @@ class Context:
         return copy.copy(self)
 
     def on_second_lab(self) -> Context:
-        """A copy whose lab is another one, fresh."""
+        """A copy whose lab is another one."""
         made = self.copy()
-        made.lab, made.made_lab = self.lab.second(), False
+        made.lab = self.lab.second()
         return made
 
     # --- environments -------------------------------------------------------

@@ -32,18 +32,17 @@ class Course:
 
     def run(self, suites: Sequence[Suite]) -> None:
         """Run them; the results are in their order at the end."""
-        lanes = {lane: [suite for suite in suites if suite.lane is lane and suite.name not in FIRST] for lane in Lane}
+        first = [suite for suite in suites if suite.name in FIRST]
+        lanes = {lane: [suite for suite in suites if suite.lane is lane and suite not in first] for lane in Lane}
         if self._ctx.live or not lanes[Lane.LAB]:
             self._go(self._ctx, suites)
             return
-        self._go(self._ctx, [suite for suite in suites if suite.name in FIRST])
+        self._go(self._ctx, first)
         self._start(self._ctx.copy(), lanes[Lane.NO_LAB])
         # A second lab needs what the first one has built.
         second = memory_for_two() and any(suite.name in LAB_IS_BUILT for suite in suites)
-        pending = [
-            suite for suite in suites if suite.lane is Lane.LAB or (suite.lane is Lane.SECOND_LAB and not second)
-        ]
-        pending = [suite for suite in pending if suite.name not in FIRST]
+        here = (Lane.LAB,) if second else (Lane.LAB, Lane.SECOND_LAB)
+        pending = [suite for suite in suites if suite.lane in here and suite not in first]
         while pending:
             suite = pending.pop(0)
             if suite.alone:
@@ -56,6 +55,11 @@ class Course:
                     pending += lanes[Lane.SECOND_LAB]
         self._join()
         order = [suite.name for suite in suites]
+        told = {result.name for result in self.results}
+        # A lane that broke off must not look like one that had nothing to do.
+        self.results += [
+            Result(name, Outcome.FAILED, 0.0, "it ended without a result") for name in order if name not in told
+        ]
         self.results.sort(key=lambda result: order.index(result.name))
 
     def _start(self, ctx: Context, suites: Sequence[Suite]) -> None:
@@ -68,10 +72,12 @@ class Course:
         own_lab = ctx.lab is not self._ctx.lab
         if own_lab and ctx.lab.is_up():  # a killed run left it
             self._take_down(ctx)
-        self._go(ctx, suites)
-        if own_lab:
-            ctx.stop = threading.Event()  # also after an interruption
-            self._take_down(ctx)
+        try:
+            self._go(ctx, suites)
+        finally:
+            if own_lab:
+                ctx.stop = threading.Event()  # also after an interruption
+                self._take_down(ctx)
 
     def _take_down(self, ctx: Context) -> None:
         ctx.log = ctx.places.logs / "second-lab-down.log"
@@ -137,6 +143,7 @@ def run_one(ctx: Context, suite: Suite) -> Result:
 
 
 def outcome_of(work: Callable[[], None]) -> tuple[Outcome, str]:
+    """How a piece of work ended, and why it did not pass; what nobody expected is raised."""
     try:
         work()
     except Unavailable as exc:

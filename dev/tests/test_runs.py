@@ -130,6 +130,17 @@ def test_a_failure_stops_both_lanes(ctx: Context, capsys: pytest.CaptureFixture[
     assert last_line(capsys) == "1 passed, 1 failed, 2 skipped"
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_lane_that_breaks_off_is_a_failure(ctx: Context, capsys: pytest.CaptureFixture[str]) -> None:
+    calls: list[str] = []
+    broken = Suite("lint", "L", suite("lint", calls, RuntimeError("nobody expected this")).run, lane=Lane.NO_LAB)
+    after = Suite("docs", "D", suite("docs", calls).run, lane=Lane.NO_LAB)
+    assert cli.run_suites(ctx, [broken, after, suite("mesh", calls)], keep_going=True, keep_lab=False) == 1
+    out = capsys.readouterr().out
+    assert "failed: lint: it ended without a result" in out and "failed: docs: it ended without a result" in out
+    assert out.splitlines()[-1] == "1 passed, 2 failed"
+
+
 class OtherLab:
     """Stands for a second lab."""
 
