@@ -192,10 +192,17 @@ def _check(id_: str, object_: str, fine: bool, expected: str, observed: str) -> 
 
 def decoded(data: Mapping[str, str]) -> dict[str, Any]:
     """Who a device is, of a proxy's state as its Secret has it; keys and everything else of it stay where they are."""
+    plain = {key: _text(data.get(key) or "") for key in _SHOWN}
     try:
-        plain = {key: base64.b64decode(data[key], validate=True).decode() for key in _SHOWN if data.get(key)}
-        addresses = json.loads(plain.get("device_ips") or "[]")
+        addresses = json.loads(plain["device_ips"] or "[]")
     except ValueError:
-        plain, addresses = {}, []
+        addresses = []
     addresses = [str(one) for one in addresses] if isinstance(addresses, list) else []
-    return {"id": plain.get("device_id", ""), "fqdn": plain.get("device_fqdn", ""), "ips": addresses}
+    return {"id": plain["device_id"], "fqdn": plain["device_fqdn"], "ips": addresses}
+
+
+def _text(encoded: str) -> str:
+    try:
+        return base64.b64decode(encoded, validate=True).decode()
+    except ValueError:
+        return ""

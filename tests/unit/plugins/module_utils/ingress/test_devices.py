@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 
 import pytest
@@ -200,3 +201,26 @@ def test_gone_means_device_and_finalizer(service, states, result):
 )
 def test_who_wants_to_be_on_the_tailnet(annotations, spec, more, wanted):
     assert _devices.is_exposed({"metadata": {"annotations": annotations, **more}, "spec": spec}) is wanted
+
+
+def b64(text):
+    return base64.b64encode(text.encode()).decode()
+
+
+@pytest.mark.parametrize(
+    ("addresses", "ips"),
+    [(b64('["100.64.0.3"]'), ["100.64.0.3"]), (b64("[not JSON"), []), (b64('{"a": 1}'), []), ("%%", []), (None, [])],
+)
+def test_state_of_a_proxy(addresses, ips):
+    """Addresses that cannot be read do not take the name away, and nothing secret comes along."""
+    data = {
+        "device_id": b64("n1"),
+        "device_fqdn": b64("arr.ts.net."),
+        "authkey": b64("secret"),
+        "device_ips": addresses,
+    }
+    assert _devices.decoded(data) == {"id": "n1", "fqdn": "arr.ts.net.", "ips": ips}
+
+
+def test_state_of_a_proxy_that_has_not_joined():
+    assert _devices.decoded({"device_fqdn": "%%"}) == {"id": "", "fqdn": "", "ips": []}
