@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import plays
+import standing
 from running_lab import kubectl
 
 from bulkhead_lab import plan, senders, world
@@ -130,7 +131,8 @@ def seconds_until_back(limit: float = 30.0) -> float:
         if seen:
             return time.monotonic() - start
         time.sleep(0.2)
-    raise AssertionError(f"no traffic within {limit:.0f} s")
+    parties = (CLIENTS, f"app={NAME}"), (VPN, "bulkhead.mesh/role")
+    raise AssertionError(f"no traffic within {limit:.0f} s: {standing.told(*parties)}")
 
 
 def clean_up() -> None:
