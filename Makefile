@@ -11,10 +11,10 @@ demo: ## bring the lab up and show the picture; the lab stays up
 	@$(RUN) demo
 
 test: ## everything a change has to pass
-	@$(RUN) @test
+	@$(RUN) --keep-going @test
 
 test-all: ## make test with the slow tests, sanity on every Python found, and the benchmarks
-	@$(RUN) --all @test benchmarks
+	@$(RUN) --all --keep-going @test benchmarks
 
 benchmarks: ## what things cost, side by side; wants a machine that does nothing else
 	@$(RUN) benchmarks

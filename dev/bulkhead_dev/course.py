@@ -19,6 +19,7 @@ LAB_IS_BUILT = ("lab-fresh",)  # after it a second lab finds its builds
 MEMORY = Path("/proc/meminfo")
 SECOND_LAB_KB = 10 * 2**20  # two labs with mesh and tailnet take about 8 GB
 INTERRUPTED = "interrupted"
+SECOND_LAB_DOWN = "second-lab-down"  # only told of when it fails
 
 
 class Course:
@@ -60,7 +61,7 @@ class Course:
         self.results += [
             Result(name, Outcome.FAILED, 0.0, "it ended without a result") for name in order if name not in told
         ]
-        self.results.sort(key=lambda result: order.index(result.name))
+        self.results.sort(key=lambda result: (*order, SECOND_LAB_DOWN).index(result.name))
 
     def _start(self, ctx: Context, suites: Sequence[Suite]) -> None:
         """Run suites beside what follows, with a context of their own."""
@@ -85,6 +86,7 @@ class Course:
         outcome, reason = outcome_of(lambda: lab_down(ctx))
         if outcome is not Outcome.PASSED:
             print(f"The second lab was not taken down: {reason}\nFull log: {ctx.log}", flush=True)
+            self.results.append(Result(SECOND_LAB_DOWN, outcome, 0.0, reason))
 
     def _go(self, ctx: Context, suites: Sequence[Suite]) -> bool:
         """Run them one after the other; whether all passed."""

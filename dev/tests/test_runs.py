@@ -144,8 +144,8 @@ def test_a_lane_that_breaks_off_is_a_failure(ctx: Context, capsys: pytest.Captur
 class OtherLab:
     """Stands for a second lab."""
 
-    def __init__(self, calls: list[str]) -> None:
-        self.calls = calls
+    def __init__(self, calls: list[str], code: int = 0) -> None:
+        self.calls, self.code = calls, code
 
     def is_up(self) -> bool:
         return True
@@ -154,7 +154,7 @@ class OtherLab:
         self.calls.append("second lab down")
 
     def argv(self, *words: str) -> list[str]:
-        return [sys.executable, "-c", ""]
+        return [sys.executable, "-c", f"raise SystemExit({self.code})"]
 
     def environment(self, more: dict[str, str]) -> dict[str, str]:
         return {}
@@ -184,6 +184,20 @@ def test_a_second_lab_where_there_is_room(
     assert [seen["mesh"], seen["mutations"]] == labs
     # before its suites, because a killed run left it, and after them
     assert calls == ["lab-fresh", *(["second lab down"] * 2 if labs[0] is False else [])]
+
+
+def test_a_second_lab_that_stays_up_is_a_failure(
+    ctx: Context, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    calls: list[str] = []
+    monkeypatch.setattr(course, "memory_for_two", lambda: True)
+    monkeypatch.setattr(ctx.lab, "second", lambda: OtherLab(calls, code=1))
+    monkeypatch.setattr(OtherLab, "is_up", lambda _lab: False)
+    ctx.places.checkout.mkdir(exist_ok=True)
+    chosen = [suite("lab-fresh", calls), Suite("mesh", "M", suite("mesh", calls).run, lane=Lane.SECOND_LAB)]
+    assert cli.run_suites(ctx, chosen, keep_going=True, keep_lab=False) == 1
+    assert "failed: second-lab-down: " in (out := capsys.readouterr().out)
+    assert out.splitlines()[-1] == "2 passed, 1 failed"
 
 
 def test_an_interruption_stops_a_command_of_the_other_lane(ctx: Context, capsys: pytest.CaptureFixture[str]) -> None:

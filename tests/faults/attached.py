@@ -11,7 +11,7 @@ from typing import Any
 
 import plays
 import standing
-from running_lab import kubectl
+from running_lab import PATIENCE, kubectl
 
 from bulkhead_lab import plan, senders, world
 from bulkhead_lab.paths import Paths
@@ -122,8 +122,8 @@ def seen_address(timeout: int = 1) -> str:
     return kubectl("-n", CLIENTS, "exec", POD, "-c", "app", "--", *command.split(), check=False).strip()
 
 
-def seconds_until_back(limit: float = 30.0) -> float:
-    """How long it takes until the attached pod leaves by the VPN's exit again."""
+def comes_back(limit: float = PATIENCE) -> float:
+    """Wait until the attached pod leaves by the VPN's exit again; the seconds that it took."""
     start = time.monotonic()
     while time.monotonic() - start < limit:
         seen = seen_address()

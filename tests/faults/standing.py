@@ -11,8 +11,15 @@ NOTES = ("bulkhead.mesh/gateway-address", "bulkhead.mesh/peers")
 
 
 def told(*selectors: tuple[str, str]) -> str:
-    """Pods by namespace and label: containers, annotations of the endpoint controller, and the last line of each log."""
-    return "; ".join(part for namespace, selector in selectors for part in _pods(namespace, selector))
+    """Pods by namespace and label: annotations of the endpoint controller, containers, last lines of logs, warnings."""
+    return "; ".join(part for place in selectors for part in (*_pods(*place), *_warnings(place[0])))
+
+
+def _warnings(namespace: str) -> list[str]:
+    """The newest warnings of a namespace: what the kubelet had to do again."""
+    path = "jsonpath={range .items[*]}{.involvedObject.name} {.lastTimestamp} {.count}x {.message}{'\\n'}{end}"
+    words = ("get", "events", "--field-selector", "type=Warning", "--sort-by=.lastTimestamp", "-o", path)
+    return kubectl("-n", namespace, *words, check=False).splitlines()[-5:]
 
 
 def _pods(namespace: str, selector: str) -> Iterator[str]:

@@ -105,4 +105,4 @@ def test_no_edit_opens_it(rewritten: Paths, tmp_path: Path, edit: Callable[[], N
         assert proof.verdict == "protected", proof
     attached.playbook("site", BOTH)
     assert stage.state(NAME) == "guarded"
-    until(lambda: stage.leaves_by_the_vpn(f"{NAME}-0"), "the pod leaves by the VPN", 15)
+    until(lambda: stage.leaves_by_the_vpn(f"{NAME}-0"), "the pod leaves by the VPN")

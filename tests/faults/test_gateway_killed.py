@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import attached
+import misfortunes
 import pytest
 import stage
-from running_lab import kubectl, lab, until
+from running_lab import kubectl, until
 
 from bulkhead_lab import demo, plan, senders, world
 from bulkhead_lab.paths import Paths
 
-RECOVERY = 15.0  # seconds
 TIMES = 10
 NAME = "steady"
 POD = f"{NAME}-0"
 DOWNLOAD_RATE = 700_000  # bytes a second, so that it lasts for all faults
-CONTROLLER = ("-n", attached.VPN, "scale", "deployment/bulkhead-endpoints")
 DOWNLOADER = {"kind": "StatefulSet", "namespace": demo.NAMESPACE, "name": demo.NAME}
 
 
@@ -31,35 +29,18 @@ def steady(shapes: Paths) -> Iterator[Paths]:
     stage.vpn_client(stage.client(NAME))
     until(lambda: stage.leaves_by_the_vpn(POD), "the pod leaves by the VPN")
     yield shapes
-    kubectl(*CONTROLLER, "--replicas=1")
+    misfortunes.start_controller()
     stage.clear()
-
-
-def running(container: str) -> str:
-    """The id of a container of the gateway's pod that runs now; empty if it does not."""
-    words = ("-n", attached.VPN, "get", "pod", attached.GATEWAY_POD, "-o")
-    path = f"jsonpath={{.status.containerStatuses[?(@.name=='{container}')]}}"
-    text = kubectl(*words, path, check=False)
-    one = json.loads(text) if text.startswith("{") else {}
-    return str(one.get("containerID", "")).partition("//")[2] if "running" in one.get("state", {}) else ""
-
-
-def kill(container: str, times: int) -> None:
-    """End the container from the node as often as asked, each time as soon as it runs again."""
-    last = ""
-    for _time in range(times):
-        until(lambda last=last: running(container) not in ("", last), f"{container} runs again", RECOVERY)
-        last = running(container)
-        lab("node-exec", "--", "ctr", "-n", "k8s.io", "task", "kill", "-s", "SIGKILL", last)
 
 
 def test_the_engine_container_is_killed_twice(steady: Paths) -> None:
     """The second time the kubelet would let it wait, which a new pod does not have to."""
+    before = misfortunes.gateway_uid()
     with stage.watching(steady) as seen:
-        kill("engine", 2)
-        time.sleep(1)
-        took = until(lambda: stage.leaves_by_the_vpn(POD), "the pod leaves by the VPN", RECOVERY)
-    print(f"back after {1 + took:.1f} s")
+        misfortunes.kill_container("engine", 2)
+        until(lambda: misfortunes.gateway_uid() not in ("", before), "the controller has replaced the gateway's pod")
+        took = until(lambda: stage.leaves_by_the_vpn(POD), "the pod leaves by the VPN")
+    print(f"back after {took:.1f} s")
     seen.none()
     assert min(stage.tries(POD, 5).values()) > 0
 
@@ -68,10 +49,10 @@ def test_the_engine_container_is_killed_twice(steady: Paths) -> None:
 @pytest.mark.parametrize("container", ["engine", "bulkhead-gateway"])
 def test_a_container_is_killed_ten_times(steady: Paths, container: str) -> None:
     with stage.watching(steady) as seen:
-        kill(container, TIMES)
+        misfortunes.kill_container(container, TIMES)
         time.sleep(1)
-        took = until(lambda: stage.leaves_by_the_vpn(POD), "the pod leaves by the VPN", RECOVERY)
-    print(f"back after {1 + took:.1f} s")
+        took = until(lambda: stage.leaves_by_the_vpn(POD), "the pod leaves by the VPN")
+    print(f"back after {took:.1f} s")
     seen.none()
     assert min(stage.tries(POD, 60).values()) > 0
 
@@ -80,13 +61,11 @@ def test_a_container_is_killed_ten_times(steady: Paths, container: str) -> None:
 def test_a_container_is_killed_while_the_endpoint_controller_is_down(steady: Paths) -> None:
     """Then nobody shortens the kubelet's waiting; the client is sealed until the controller is back."""
     with stage.watching(steady) as seen:
-        kubectl(*CONTROLLER, "--replicas=0")
-        selector = ("-l", "bulkhead.mesh/role=vpn-endpoints")
-        kubectl("-n", attached.VPN, "wait", "--for=delete", "pod", *selector, check=False)
-        kill("engine", 3)
+        misfortunes.stop_controller()
+        misfortunes.kill_container("engine", 3)
         time.sleep(5)
-        kubectl(*CONTROLLER, "--replicas=1")
-        took = until(lambda: stage.leaves_by_the_vpn(POD), "the pod leaves by the VPN", RECOVERY)
+        misfortunes.start_controller()
+        took = until(lambda: stage.leaves_by_the_vpn(POD), "the pod leaves by the VPN")
     print(f"back after {took:.1f} s")
     seen.none()
 
@@ -109,13 +88,13 @@ def test_a_download_goes_on(downloader: Paths) -> None:
         sending = senders.start(downloader, demo.NAMESPACE, f"{demo.NAME}-0", demo.GUARDED, plan.TARGET4, seconds)
         done = pool.submit(demo.download, downloader)
         time.sleep(8)
-        kubectl("-n", attached.VPN, "delete", "pod", attached.GATEWAY_POD)
+        misfortunes.delete_gateway_pod()
         time.sleep(8)
-        kill("engine", 4)
-        kubectl(*CONTROLLER, "--replicas=0")
-        kubectl("-n", attached.VPN, "delete", "pod", attached.GATEWAY_POD)
+        misfortunes.kill_container("engine", 4)
+        misfortunes.stop_controller()
+        misfortunes.delete_gateway_pod()
         time.sleep(5)
-        kubectl(*CONTROLLER, "--replicas=1")
+        misfortunes.start_controller()
         assert not done.done(), "the download has to last for all faults"
         taken = done.result()
         tried = senders.finish(sending, seconds)

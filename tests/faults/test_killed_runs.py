@@ -54,7 +54,7 @@ def guard_alone(paths: Paths) -> None:
 
 def settled(*wanted: str) -> str:
     """The workload's state once it is one of these; pods that end take a moment."""
-    until(lambda: stage.state(NAME) in wanted, f"{NAME} is {' or '.join(wanted)}", 15)
+    until(lambda: stage.state(NAME) in wanted, f"{NAME} is {' or '.join(wanted)}")
     return stage.state(NAME)
 
 
@@ -62,8 +62,8 @@ def complete(paths: Paths) -> None:
     """Attached, by the VPN, with senders that try."""
     attach()
     assert settled("guarded") == "guarded"
-    until(lambda: stage.leaves_by_the_vpn(POD), "the pod leaves by the VPN", 15)
-    until(lambda: min(stage.tries(POD, 5).values()) > 0, "both senders try", 15)
+    until(lambda: stage.leaves_by_the_vpn(POD), "the pod leaves by the VPN")
+    until(lambda: min(stage.tries(POD, 5).values()) > 0, "both senders try")
     guard_alone(paths)
     assert stage.vpn_client(stage.client(NAME))["changed"] is False
 
@@ -111,7 +111,7 @@ def test_a_detach_to_open_killed_step_after_step(behind: Paths) -> None:
     seen.none()
     detach("open")
     assert settled("plain") == "plain"
-    until(lambda: stage.seen_address(POD) not in ("", stage.attached.SERVER.exit4), "it leaves by the node", 15)
+    until(lambda: stage.seen_address(POD) not in ("", stage.attached.SERVER.exit4), "it leaves by the node")
 
 
 @pytest.mark.slow
@@ -160,8 +160,8 @@ def test_a_new_agent_killed_step_after_step(behind: Paths) -> None:
         # The last step belongs to a run that goes through them all, such as the one back.
         stage.vpn_client(stage.client(NAME), stop="attach.narrow", agent_image=stage.attached.TOOLBOX)
         assert settled("guarded") == "guarded"
-        until(lambda: stage.leaves_by_the_vpn(POD), "the pod leaves by the VPN", 15)
-        until(lambda: min(stage.tries(POD, 5).values()) > 0, "both senders try", 15)
+        until(lambda: stage.leaves_by_the_vpn(POD), "the pod leaves by the VPN")
+        until(lambda: min(stage.tries(POD, 5).values()) > 0, "both senders try")
     netpol("mode", "on")
     seen.none()
     assert stage.vpn_client(stage.client(NAME))["changed"] is False

@@ -94,9 +94,9 @@ def behind(paths: Paths, names: list[str]) -> None:
     assert {one["state"] for one in told["clients"]} == {"attached"}, told["clients"]
     for name in names:
         assert stage.state(name) == "guarded"
-        until(lambda name=name: stage.leaves_by_the_vpn(f"{name}-0"), f"{name} leaves by the VPN", 15)
+        until(lambda name=name: stage.leaves_by_the_vpn(f"{name}-0"), f"{name} leaves by the VPN")
     with stage.watching(paths) as seen:
-        tried = [until(lambda n=n: min(stage.tries(f"{n}-0", 5).values()) > 0, n, 15) for n in names]
+        tried = [until(lambda n=n: min(stage.tries(f"{n}-0", 5).values()) > 0, n) for n in names]
     assert len(tried) == len(names)
     seen.none()
 

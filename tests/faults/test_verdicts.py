@@ -18,7 +18,7 @@ def guard_gone(paths: Paths) -> Iterator[None]:
     attached.flush_guard()
     yield
     attached.replace_pod()
-    attached.seconds_until_back()
+    attached.comes_back()
 
 
 @pytest.fixture

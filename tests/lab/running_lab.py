@@ -12,6 +12,7 @@ from typing import Any
 
 LAB = [sys.executable, str(Path(__file__).resolve().parents[2] / "lab" / "lab")]
 UNREACHED = 90  # seconds a command may take at the most
+PATIENCE = 120.0  # seconds to wait for something; how long things may take is what tests/benchmarks measure
 
 
 def lab(*words: str, check: bool = True, stdin: str | None = None, timeout: float = UNREACHED) -> str:
@@ -56,7 +57,7 @@ def packets(window: dict[str, Any], protocol: str, destination: str) -> int:
     return sum(f["packets"] for f in window["flows"] if f["protocol"] == protocol and f["destination"] == destination)
 
 
-def until(look: Callable[[], bool], what: str, limit: float = 40.0) -> float:
+def until(look: Callable[[], bool], what: str, limit: float = PATIENCE) -> float:
     """Wait for something; how long it took in seconds."""
     start = time.monotonic()
     while not look():

@@ -78,6 +78,7 @@ def tell(paths: Paths) -> Story:
 
     with story.arguments:
         check("check on fresh", "site")
+        story.runs["site unseen"] = _run(paths, "site", "--skip-tags", "preflight")
         run("site", "site", "-vvv", "--diff")
         story.attached = objects.difference(before, objects.now())
         run("site again", "site")

@@ -7,6 +7,7 @@ from story import Story
 
 NOTHING = [
     "check on fresh",
+    "site unseen",
     "site again",
     "check on converged",
     "check of teardown",
@@ -40,6 +41,13 @@ def test_changed_says_the_same(story: Story) -> None:
     foretold = {"check on fresh": "site", "check of teardown": "teardown"}
     assert {name: changed[name] for name in foretold} == {name: changed[real] for name, real in foretold.items()}
     assert min(changed[name] for name in SOMETHING) > 0
+
+
+def test_no_part_runs_on_a_cluster_that_was_not_looked_at(story: Story) -> None:
+    run = story.runs["site unseen"]
+    assert run.code != 0
+    assert "--skip-tags preflight leaves out the look at the cluster" in run.output
+    assert "undefined" not in run.output
 
 
 def test_check_mode_shows_what_it_would_do(story: Story) -> None:
