@@ -20,9 +20,9 @@ OTHER_IMAGE = "lab.local/toolbox:other"
 
 
 @pytest.fixture
-def plain(shapes: Paths) -> Iterator[Paths]:
-    """A workload that nobody has attached: it sends, and what it sends is seen."""
-    stage.put(stage.stateful_set(NAME))
+def plain(shapes: Paths, request: pytest.FixtureRequest) -> Iterator[Paths]:
+    """A workload that nobody has attached: it sends, and what it sends is seen. The parameter is how long it ends."""
+    stage.put(stage.stateful_set(NAME, terminationGracePeriodSeconds=getattr(request, "param", 1)))
     yield shapes
     netpol("mode", "on")
     stage.clear()
@@ -87,7 +87,9 @@ def test_an_attach_killed_step_after_step(plain: Paths) -> None:
     complete(plain)
 
 
+@pytest.mark.parametrize("plain", [15], indirect=True)
 def test_a_detach_to_stopped_killed_step_after_step(behind: Paths) -> None:
+    """The pods take so long to end that the run after the one that scaled them still has to wait for them."""
     netpol("mode", "off")  # so that the guard is all there is
     with stage.watching(behind) as seen:
         for step in STOPPING:

@@ -5,9 +5,9 @@
 # Private to this collection: may change at any time.
 """The endpoint controller: tells pods where their other end is, once a second.
 
-It reads the registry and the labelled pods and writes two annotations. It deletes a gateway's pod whose container the
-kubelet holds back, and nothing else. While it is down, or while it cannot read something, what the pods know stays as
-it is.
+It reads the registry and the labelled pods and writes two annotations, each change of them twice. It deletes a gateway's
+pod whose container the kubelet holds back, and nothing else. While it is down, or while it cannot read something, what
+the pods know stays as it is.
 """
 
 from __future__ import annotations
@@ -188,7 +188,9 @@ class Controller:
                 self._say(f"pod {pod}", str(exc))
             return
         self._say(f"pod {pod}", "")
-        log("written", pod=pod, **{key[len(peering.PREFIX) :]: text for key, text in patch.annotations.items()})
+        again = any(text.endswith(peering.AGAIN) for text in patch.annotations.values())
+        told = {key[len(peering.PREFIX) :]: text.strip() for key, text in patch.annotations.items()}
+        log("repeated" if again else "written", pod=pod, **told)
 
     def _delete(self, pod: peering.Pod) -> None:
         """Let the StatefulSet make this pod anew, and no pod that took over its name."""

@@ -77,6 +77,12 @@ def volumes(settings: Settings) -> list[dict[str, Any]]:
     ]
 
 
+def gateway_address(pod: Mapping[str, Any]) -> str | None:
+    """What the endpoint controller told a live pod: empty seals it, None is nothing yet. The controller adds white space."""
+    written = (pod["metadata"].get("annotations") or {}).get(_names.ADDRESS_ANNOTATION)
+    return None if written is None else str(written).strip()
+
+
 def init_containers(settings: Settings, equal: bool = False) -> list[dict[str, Any]]:
     """The guard, then the overlay; ``equal`` when requests have to equal limits (see ``guaranteed``)."""
     guard = _container(_names.GUARD, settings, "guard", equal)

@@ -15,7 +15,7 @@ from ansible_collections.bulkhead.mesh.plugins.module_utils._egress import (
     _address,
     _client_objects,
     _flow,
-    _names,
+    _pieces,
     _template,
 )
 from ansible_collections.bulkhead.mesh.plugins.module_utils._kube import _single, _workload
@@ -94,7 +94,7 @@ def _pod(plan: _flow.Plan, pod: Mapping[str, Any]) -> _Object:
         "name": metadata["name"],
         "ready": _workload.is_ready(pod),
         "inner_address": inner,
-        "gateway_address": (metadata.get("annotations") or {}).get(_names.ADDRESS_ANNOTATION),
+        "gateway_address": _pieces.gateway_address(pod),
     }
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Callable
 
-from ansible_collections.bulkhead.mesh.plugins.module_utils._egress import _flow, _names, _refuse
+from ansible_collections.bulkhead.mesh.plugins.module_utils._egress import _flow, _names, _pieces, _refuse
 from ansible_collections.bulkhead.mesh.plugins.module_utils._kube import _client, _gateway_ready, _workload
 from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._config import Target
 from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._errors import KubeError
@@ -128,7 +128,7 @@ class Rollouts:
             parts.append(f"pod {name}" + (f", container {container}" if container else "") + f": {why}")
             line = _workload.last_line(self.client, blocked, container) if container in _names.CONTAINERS else ""
             parts += [f"its last line is: {line}"] if line else []
-            address = (blocked["metadata"].get("annotations") or {}).get(_names.ADDRESS_ANNOTATION)
+            address = _pieces.gateway_address(blocked)
             shown = {None: "not written yet", "": "empty, which means sealed"}.get(address, address)
             parts.append(f"the gateway's address on it is {shown}")
             parts += self._gateway(plan) if container in _names.CONTAINERS else []

@@ -99,10 +99,35 @@ def test_first_contact_tells_both_ends() -> None:
     }
 
 
-def test_what_is_said_already_is_not_said_again() -> None:
-    known = gateway(annotations={"bulkhead.mesh/peers": peers(("10.222.1.10", "10.244.0.7"))})
-    told = client(annotations={"bulkhead.mesh/gateway-address": "10.244.0.2", "other": "x"})
-    assert decide([known], told) == {}
+def test_everything_is_said_twice_and_no_more() -> None:
+    """A kubelet may overlook one change of an annotation for more than a minute, so there is a second one."""
+    once = {"bulkhead.mesh/peers": peers(("10.222.1.10", "10.244.0.7"))}
+    told = {"bulkhead.mesh/gateway-address": "10.244.0.2", "other": "x"}
+    again = decide([gateway(annotations=once)], client(annotations=told))
+    assert again == {
+        "downloads/qbit-0": {"bulkhead.mesh/gateway-address": "10.244.0.2\n"},
+        "vpn/vpnarr-0": {"bulkhead.mesh/peers": once["bulkhead.mesh/peers"] + "\n"},
+    }
+    assert listed(again) == {"10.222.1.10": "10.244.0.7"}
+    assert conf.parse_gateway_address("10.244.0.2\n") == conf.IPv4("10.244.0.2")
+    known, heard = gateway(annotations=again["vpn/vpnarr-0"]), client(annotations={**told, **again["downloads/qbit-0"]})
+    assert decide([known], heard) == {}
+
+
+def test_what_was_said_twice_is_replaced_as_well() -> None:
+    known = gateway(annotations={"bulkhead.mesh/peers": peers(("10.222.1.10", "10.244.0.7")) + "\n"})
+    moved = client(ip="10.244.0.8", annotations={"bulkhead.mesh/gateway-address": "10.244.0.9\n"})
+    result = decide([known], moved)
+    assert result["downloads/qbit-0"] == {"bulkhead.mesh/gateway-address": "10.244.0.2"}
+    assert result["vpn/vpnarr-0"] == {"bulkhead.mesh/peers": peers(("10.222.1.10", "10.244.0.8"))}
+
+
+def test_sealing_is_said_twice_as_well() -> None:
+    for held, wanted in (("10.244.0.2\n", ""), ("", "\n")):
+        result = decide([], client(annotations={"bulkhead.mesh/gateway-address": held}))
+        assert result == {"downloads/qbit-0": {"bulkhead.mesh/gateway-address": wanted}}
+    assert decide([], client(annotations={"bulkhead.mesh/gateway-address": "\n"})) == {}
+    assert conf.parse_gateway_address("\n") is None
 
 
 def test_peers_are_sorted_as_numbers_and_by_ordinal() -> None:
@@ -221,7 +246,7 @@ def test_failed_read_of_gateways_changes_nothing() -> None:
 
 
 def test_failed_read_of_a_client_namespace_keeps_its_peers() -> None:
-    held = peers(("10.222.1.10", "10.244.0.7"), ("10.222.1.20", "10.244.0.9"))
+    held = peers(("10.222.1.10", "10.244.0.7"), ("10.222.1.20", "10.244.0.9")) + "\n"
     known = gateway(annotations={"bulkhead.mesh/peers": held})
     moved = client("media/sab-abcde", "10.244.0.99", client="media.sab")
     result = decide([known], moved, blind=("downloads",))
@@ -447,6 +472,15 @@ def test_one_tick(controller: endpoints.Controller, server: FakeServer, capsys: 
     assert {token for dummy, dummy, token in server.asked} == {"Bearer first"}
     assert len(server.asked) == 6
     assert events(capsys) == [("registry", ""), ("written", "downloads/qbit-0"), ("written", "vpn/vpnarr-0")]
+
+
+def test_the_log_tells_a_repetition_from_news(
+    controller: endpoints.Controller, server: FakeServer, capsys: Any
+) -> None:
+    told = client(annotations={"bulkhead.mesh/gateway-address": "10.244.0.2"})
+    server.answers[CLIENTS.format("downloads")] = (200, {"items": [told]})
+    controller.tick()
+    assert [one for one in events(capsys) if one[1] == "downloads/qbit-0"] == [("repeated", "downloads/qbit-0")]
 
 
 def test_the_connection_is_kept_and_the_token_read_again(

@@ -265,6 +265,20 @@ def test_entry_line_runs_the_agent_only_with_the_hash_named(tmp_path: Path) -> N
     assert agent in refused.stderr and refused.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("annotations", "told"),
+    [
+        (None, None),
+        ({"other": "x"}, None),
+        ({_names.ADDRESS_ANNOTATION: ""}, ""),
+        ({_names.ADDRESS_ANNOTATION: "\n"}, ""),
+        ({_names.ADDRESS_ANNOTATION: "10.244.0.2\n"}, "10.244.0.2"),
+    ],
+)
+def test_what_a_live_pod_was_told(annotations: dict[str, str] | None, told: str | None) -> None:
+    assert _pieces.gateway_address({"metadata": {"annotations": annotations}}) == told
+
+
 def test_config_map_is_immutable_and_named_by_its_content() -> None:
     one = _agent_files.config_map("downloads", {"guard.py": "a"})
     other = _agent_files.config_map("downloads", {"guard.py": "b"})
