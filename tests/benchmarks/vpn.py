@@ -38,7 +38,7 @@ import attached  # noqa: E402
 import misfortunes  # noqa: E402
 from kubernetes import client, config, watch  # noqa: E402
 from measure import Audit, play, table, words  # noqa: E402
-from running_lab import apply, kubectl, netpol  # noqa: E402
+from running_lab import apply, kubectl, netpol, until  # noqa: E402
 
 from bulkhead_lab import plan  # noqa: E402
 from bulkhead_lab.paths import Paths  # noqa: E402
@@ -207,19 +207,25 @@ def moved_unseen() -> None:
 
 def recovery(rounds: int) -> bool:
     """Print how long clients are without the VPN after each misfortune; whether each time keeps to the goal."""
-    happens: dict[str, Callable[[], object]] = {
-        "the gateway's pod is deleted": misfortunes.delete_gateway_pod,
-        "the same without endpoint controller": moved_unseen,
-        "the engine's program is killed 10 times": lambda: misfortunes.kill_program(10),
-        "its container is killed 3 times": lambda: misfortunes.kill_container("engine", 3),
+    happens: dict[str, tuple[Callable[[], object], bool]] = {  # what happens, and whether it ends with another pod
+        "the gateway's pod is deleted": (misfortunes.delete_gateway_pod, True),
+        "the same without endpoint controller": (moved_unseen, True),
+        "the engine's program is killed 10 times": (lambda: misfortunes.kill_program(10), False),
+        "its container is killed 2 times": (lambda: misfortunes.kill_container("engine", 2), True),
     }
     rows, longest = [["After", "median", "shortest", "longest"]], 0.0
-    for title, happen in happens.items():
+    for title, (happen, another) in happens.items():
         found = []
         for _round in range(rounds):
+            before = misfortunes.gateway_uid()
             happen()
-            time.sleep(0.5)  # what was there before it may answer for a moment
-            found.append(0.5 + attached.comes_back())
+            begin = time.monotonic()
+            if another:  # the one that goes may carry traffic for a moment
+                until(
+                    lambda before=before: misfortunes.gateway_uid() not in ("", before), "there is another gateway pod"
+                )
+            attached.comes_back()
+            found.append(time.monotonic() - begin)
         longest = max(longest, *found)
         rows.append([title, *(f"{one(found):.1f} s" for one in (statistics.median, min, max))])
     table(f"Traffic by the VPN again, {rounds} times each:", rows)
