@@ -58,7 +58,7 @@ def torrents(paths: Paths) -> dict[str, dict[str, Any]]:
     return {one["hash"]: one for one in json.loads(qbittorrent(paths, "torrents/info"))}
 
 
-def download(paths: Paths) -> float:
+def download(paths: Paths, timeout: float = DOWNLOAD_TIMEOUT) -> float:
     """Add the torrent (again) and wait until the client has checked every piece; seconds taken."""
     info_hash = world.torrent_info_hash(paths.state)
     if info_hash in torrents(paths):
@@ -67,13 +67,13 @@ def download(paths: Paths) -> float:
     torrent = f"/opt/lab/state/{world.torrent_file(paths.state).relative_to(paths.state)}"
     qbittorrent(paths, "torrents/add", "--form", f"torrents=@{torrent}")
     state = "not added"
-    while time.monotonic() - start < DOWNLOAD_TIMEOUT:
+    while time.monotonic() - start < timeout:
         one = torrents(paths).get(info_hash)
         state = f"{one['state']}, {one['progress']:.0%}" if one else state
         if one and one["progress"] == 1 and one["amount_left"] == 0 and not one["state"].startswith("checking"):
             return time.monotonic() - start
         time.sleep(POLL)
-    raise LabError(f"The download did not finish within {DOWNLOAD_TIMEOUT:.0f} s; last seen: {state}.")
+    raise LabError(f"The download did not finish within {timeout:.0f} s; last seen: {state}.")
 
 
 def digest(paths: Paths) -> str:

@@ -19,6 +19,9 @@ TIMES = 10
 NAME = "steady"
 POD = f"{NAME}-0"
 DOWNLOAD_RATE = 700_000  # bytes a second, so that it lasts for all faults
+DOWNLOAD_TIMEOUT = (
+    600.0  # seconds; the client takes two minutes to give a dead connection up, and one more to try again
+)
 DOWNLOADER = {"kind": "StatefulSet", "namespace": demo.NAMESPACE, "name": demo.NAME}
 
 
@@ -86,7 +89,7 @@ def test_a_download_goes_on(downloader: Paths) -> None:
     seconds = 60.0
     with ThreadPoolExecutor(1) as pool, stage.watching(downloader) as seen:
         sending = senders.start(downloader, demo.NAMESPACE, f"{demo.NAME}-0", demo.GUARDED, plan.TARGET4, seconds)
-        done = pool.submit(demo.download, downloader)
+        done = pool.submit(demo.download, downloader, DOWNLOAD_TIMEOUT)
         time.sleep(8)
         misfortunes.delete_gateway_pod()
         time.sleep(8)
