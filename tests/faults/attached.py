@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 
 import plays
 import standing
-from running_lab import PATIENCE, kubectl
+from running_lab import kubectl, until
 
 from bulkhead_lab import plan, senders, world
 from bulkhead_lab.paths import Paths
@@ -122,17 +121,16 @@ def seen_address(timeout: int = 1) -> str:
     return kubectl("-n", CLIENTS, "exec", POD, "-c", "app", "--", *command.split(), check=False).strip()
 
 
+def by_the_vpn(seen: str) -> bool:
+    """Whether an address that the target saw is the VPN's exit; another one than that is a failure at once."""
+    assert seen in ("", SERVER.exit4), f"the target saw {seen}"
+    return bool(seen)
+
+
 def comes_back() -> None:
     """Wait until the attached pod leaves by the VPN's exit again."""
-    start = time.monotonic()
-    while time.monotonic() - start < PATIENCE:
-        seen = seen_address()
-        assert seen in ("", SERVER.exit4), f"the target saw {seen}"
-        if seen:
-            return
-        time.sleep(0.2)
-    parties = (CLIENTS, f"app={NAME}"), (VPN, "bulkhead.mesh/role")
-    raise AssertionError(f"no traffic within {PATIENCE:g} s: {standing.told(*parties)}")
+    places = (CLIENTS, f"app={NAME}"), (VPN, "bulkhead.mesh/role")
+    until(lambda: by_the_vpn(seen_address()), f"{POD} leaves by the VPN", evidence=lambda: standing.told(*places))
 
 
 def clean_up() -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import attached
+import standing
 from running_lab import apply, kubectl, until
 
 from bulkhead_lab import capture, plan, senders
@@ -180,11 +181,14 @@ def seen_address(pod: str, container: str = "app") -> str:
     return kubectl("-n", NAMESPACE, "exec", pod, "-c", container, "--", *words, check=False).strip()
 
 
-def leaves_by_the_vpn(pod: str, container: str = "app") -> bool:
-    """Whether the target sees the VPN's exit; another address than that is a failure at once."""
-    seen = seen_address(pod, container)
-    assert seen in ("", attached.SERVER.exit4), f"the target saw {seen}"
-    return bool(seen)
+def comes_back(pod: str, container: str = "app") -> float:
+    """Wait until a pod leaves by the VPN's exit; the seconds that it took."""
+    places = (NAMESPACE, "bulkhead.mesh/vpn-client"), (attached.VPN, "bulkhead.mesh/role")
+    return until(
+        lambda: attached.by_the_vpn(seen_address(pod, container)),
+        f"{pod} leaves by the VPN",
+        evidence=lambda: standing.told(*places),
+    )
 
 
 def clear() -> None:

@@ -43,7 +43,7 @@ def sealed(paths: Paths) -> None:
 
 def back(since: float) -> None:
     """The first pod leaves by the VPN again."""
-    until(lambda: stage.leaves_by_the_vpn(f"{NAME}-0"), "the pod leaves by the VPN")
+    stage.comes_back(f"{NAME}-0")
     print(f"back after {time.monotonic() - since:.1f} s")
 
 

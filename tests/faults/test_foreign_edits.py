@@ -12,7 +12,7 @@ import attached
 import pytest
 import stage
 from mesh_on_lab import program
-from running_lab import kubectl, until
+from running_lab import kubectl
 
 from bulkhead_lab.paths import Paths
 
@@ -75,7 +75,7 @@ def rewritten(shapes: Paths) -> Iterator[Paths]:
     kubectl("apply", "-f", "-", stdin=manifest())
     stage.ready(NAME)
     stage.vpn_client(stage.client(NAME))
-    until(lambda: stage.leaves_by_the_vpn(f"{NAME}-0"), "the pod leaves by the VPN")
+    stage.comes_back(f"{NAME}-0")
     yield shapes
     stage.clear()
 
@@ -105,4 +105,4 @@ def test_no_edit_opens_it(rewritten: Paths, tmp_path: Path, edit: Callable[[], N
         assert proof.verdict == "protected", proof
     attached.playbook("site", BOTH)
     assert stage.state(NAME) == "guarded"
-    until(lambda: stage.leaves_by_the_vpn(f"{NAME}-0"), "the pod leaves by the VPN")
+    stage.comes_back(f"{NAME}-0")

@@ -30,7 +30,7 @@ def steady(shapes: Paths) -> Iterator[Paths]:
     """An attached workload that sends all the time."""
     stage.put(stage.stateful_set(NAME))
     stage.vpn_client(stage.client(NAME))
-    until(lambda: stage.leaves_by_the_vpn(POD), "the pod leaves by the VPN")
+    stage.comes_back(POD)
     yield shapes
     misfortunes.start_controller()
     stage.clear()
@@ -42,7 +42,7 @@ def test_the_engine_container_is_killed_twice(steady: Paths) -> None:
     with stage.watching(steady) as seen:
         misfortunes.kill_container("engine", 2)
         until(lambda: misfortunes.gateway_uid() not in ("", before), "the controller has replaced the gateway's pod")
-        took = until(lambda: stage.leaves_by_the_vpn(POD), "the pod leaves by the VPN")
+        took = stage.comes_back(POD)
     print(f"back after {took:.1f} s")
     seen.none()
     assert min(stage.tries(POD, 5).values()) > 0
@@ -54,7 +54,7 @@ def test_a_container_is_killed_ten_times(steady: Paths, container: str) -> None:
     with stage.watching(steady) as seen:
         misfortunes.kill_container(container, TIMES)
         time.sleep(1)
-        took = until(lambda: stage.leaves_by_the_vpn(POD), "the pod leaves by the VPN")
+        took = stage.comes_back(POD)
     print(f"back after {took:.1f} s")
     seen.none()
     assert min(stage.tries(POD, 60).values()) > 0
@@ -68,7 +68,7 @@ def test_a_container_is_killed_while_the_endpoint_controller_is_down(steady: Pat
         misfortunes.kill_container("engine", 3)
         time.sleep(5)
         misfortunes.start_controller()
-        took = until(lambda: stage.leaves_by_the_vpn(POD), "the pod leaves by the VPN")
+        took = stage.comes_back(POD)
     print(f"back after {took:.1f} s")
     seen.none()
 

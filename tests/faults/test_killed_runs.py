@@ -62,7 +62,7 @@ def complete(paths: Paths) -> None:
     """Attached, by the VPN, with senders that try."""
     attach()
     assert settled("guarded") == "guarded"
-    until(lambda: stage.leaves_by_the_vpn(POD), "the pod leaves by the VPN")
+    stage.comes_back(POD)
     until(lambda: min(stage.tries(POD, 5).values()) > 0, "both senders try")
     guard_alone(paths)
     assert stage.vpn_client(stage.client(NAME))["changed"] is False
@@ -162,7 +162,7 @@ def test_a_new_agent_killed_step_after_step(behind: Paths) -> None:
         # The last step belongs to a run that goes through them all, such as the one back.
         stage.vpn_client(stage.client(NAME), stop="attach.narrow", agent_image=stage.attached.TOOLBOX)
         assert settled("guarded") == "guarded"
-        until(lambda: stage.leaves_by_the_vpn(POD), "the pod leaves by the VPN")
+        stage.comes_back(POD)
         until(lambda: min(stage.tries(POD, 5).values()) > 0, "both senders try")
     netpol("mode", "on")
     seen.none()

@@ -94,7 +94,7 @@ def behind(paths: Paths, names: list[str]) -> None:
     assert {one["state"] for one in told["clients"]} == {"attached"}, told["clients"]
     for name in names:
         assert stage.state(name) == "guarded"
-        until(lambda name=name: stage.leaves_by_the_vpn(f"{name}-0"), f"{name} leaves by the VPN")
+        stage.comes_back(f"{name}-0")
     with stage.watching(paths) as seen:
         tried = [until(lambda n=n: min(stage.tries(f"{n}-0", 5).values()) > 0, n) for n in names]
     assert len(tried) == len(names)

@@ -57,10 +57,10 @@ def packets(window: dict[str, Any], protocol: str, destination: str) -> int:
     return sum(f["packets"] for f in window["flows"] if f["protocol"] == protocol and f["destination"] == destination)
 
 
-def until(look: Callable[[], bool], what: str, limit: float = PATIENCE) -> float:
-    """Wait for something; how long it took in seconds."""
+def until(look: Callable[[], bool], what: str, limit: float = PATIENCE, evidence: Callable[[], str] = str) -> float:
+    """Wait for something; how long it took in seconds. ``evidence`` says how things stand when it was in vain."""
     start = time.monotonic()
     while not look():
-        assert time.monotonic() - start < limit, f"{what}: not within {limit:g} s"
+        assert time.monotonic() - start < limit, f"{what}: not within {limit:g} s {evidence()}".rstrip()
         time.sleep(0.3)
     return time.monotonic() - start
