@@ -3,10 +3,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 # Private to this collection: may change at any time.
-"""What has to be done to attach and detach clients: named steps in order, computed from what the cluster holds.
+"""What has to be done to attach clients: named steps in order, computed from what the cluster holds.
 
-Attaching adds what protects before it changes the workload, detaching removes it after; a run that ends after any
-step leaves a client as it was, sealed or stopped. A step that has nothing to do is not in a plan, so a plan without
+Attaching adds what protects before it changes the workload, detaching (``_detach``) removes it after; a run that ends
+after any step leaves a client as it was, sealed or stopped. A step that has nothing to do is not in a plan, so a plan without
 steps is a client that is as it should be.
 """
 
@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -254,91 +254,6 @@ def plan_attach(
     )
 
 
-def plan_detach(client: Client, registered: bool, held: Held, clients: Sequence[Client], settled: bool) -> Plan:
-    """The plan for a client that passed ``judge``; ``registered``: at any gateway. ``clients`` are all of the list.
-
-    ``settled`` is as in ``plan_attach``.
-    """
-    workload = held.get(client.kind, client.namespace, client.name)
-    ours = _protection(client, held)
-    attached = workload is not None and _template.is_attached(workload)
-    operations = _template.detach(workload) if workload is not None else []
-    remove = {
-        "detach.policy": [one for one in ours if one["kind"] == "NetworkPolicy"],
-        # The binding goes first: a binding without its policy would refuse everything.
-        "detach.admission": sorted((one for one in ours if one["kind"] != "NetworkPolicy"), key=_binding_last)[::-1],
-    }
-    staying = _staying(client.namespace, held, clients)
-    if not staying:
-        remove["detach.access"] = [
-            one
-            for one in held.all("RoleBinding", "Role", namespace=client.namespace)
-            if one["metadata"]["name"].startswith(f"{_names.ENDPOINTS_ACCOUNT}-")
-        ][::-1]
-        remove["detach.agent"] = [
-            one
-            for one in held.all("ConfigMap", namespace=client.namespace)
-            if one["metadata"]["name"].startswith(f"{_names.AGENT_VOLUME}-")
-        ]
-    needed = {step for step, listed in remove.items() if listed}
-    replicas = (workload or {}).get("spec", {}).get("replicas", 1)
-    if workload is not None and client.detach_to == "stopped" and (attached or ours):
-        if replicas:
-            needed.add("detach.scale")
-        if replicas or _pods_left(client, held):
-            needed.add("detach.stopped")
-    if operations:
-        needed.add("detach.template")
-    if registered:
-        needed.add("detach.registration")
-    opening = workload is not None and client.detach_to == "open"
-    if opening and (operations or ours and not settled):
-        needed.add("detach.rollout")
-    return Plan(
-        client=client,
-        workload=workload,
-        remove={step: listed for step, listed in remove.items() if listed},
-        operations=operations,
-        steps=tuple(step for step in DETACH if step in needed),
-    )
-
-
-def _binding_last(one: Mapping[str, Any]) -> bool:
-    return bool(one["kind"] == "ValidatingAdmissionPolicyBinding")
-
-
-def _pods_left(client: Client, held: Held) -> bool:
-    """Whether pods with the client's label are left."""
-    return any(client_label(one) == client.id for one in held.all("Pod", namespace=client.namespace))
-
-
-def client_label(one: Mapping[str, Any]) -> str | None:
-    """Which client an object of ours is for."""
-    return (one["metadata"].get("labels") or {}).get(_names.CLIENT_LABEL)
-
-
-def _protection(client: Client, held: Held) -> list[_Object]:
-    """Policy and admission of a client."""
-    kinds = ("NetworkPolicy", "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding")
-    return [one for one in held.all(*kinds) if client_label(one) == client.id]
-
-
-def _staying(namespace: str, held: Held, clients: Sequence[Client]) -> bool:
-    """Whether a client or gateway in this namespace still needs what clients there share; orphans do as well."""
-    leaving = {(one.kind, one.namespace, one.name) for one in clients if one.state == "absent"}
-    coming = any(one.namespace == namespace for one in clients if one.state == "present")
-    attached = [
-        one
-        for one in held.all("StatefulSet", "Deployment", namespace=namespace)
-        if key_of(one) not in leaving and _template.is_attached(one)
-    ]
-    gateway = any(
-        _selector.pod_labels(one).get(_names.ROLE_LABEL) == _names.GATEWAY_ROLE
-        for one in held.all("StatefulSet", namespace=namespace)
-    )
-    return coming or gateway or bool(attached)
-
-
 def _live_marks(workload: Mapping[str, Any], held: Held) -> list[_admission.GuardMark]:
     """The guards of the live template and of its pods, each once."""
     selector = workload["spec"]["selector"]
@@ -351,6 +266,11 @@ def _live_marks(workload: Mapping[str, Any], held: Held) -> list[_admission.Guar
     held_by = [workload, *({**one, "spec": {"template": one}} for one in pods)]
     marks = [_admission.mark_of(one["spec"]["template"]) for one in held_by if not _template.find_tampering(one)]
     return list(dict.fromkeys(one for one in marks if one is not None))
+
+
+def client_label(one: Mapping[str, Any]) -> str | None:
+    """Which client an object of ours is for."""
+    return (one["metadata"].get("labels") or {}).get(_names.CLIENT_LABEL)
 
 
 def differs(live: Mapping[str, Any] | None, wanted: Mapping[str, Any]) -> bool:

@@ -13,6 +13,7 @@ from typing import Any
 
 from ansible_collections.bulkhead.mesh.plugins.module_utils._egress import (
     _client_objects,
+    _detach,
     _flow,
     _gateway,
     _policy,
@@ -99,7 +100,7 @@ def _plan(client: Client, clients: Sequence[Client], work: Work, site: Site, sta
     settled = _settled(client, work.held)
     if client.state == "absent":
         registered = any(client.id in link["clients"] for link in _links(work.before))
-        return _flow.plan_detach(client, registered, work.held, clients, settled)
+        return _detach.plan_detach(client, registered, work.held, clients, settled)
     gateway = work.gateways[client.gateway]
     link = work.attached[gateway.namespace]["gateways"][gateway.name]
     same = all(_entries(work.before, client.id) == _entries(one, client.id) for one in (work.attached,))

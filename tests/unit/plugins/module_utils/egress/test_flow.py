@@ -14,6 +14,7 @@ from ansible_collections.bulkhead.mesh.plugins.module_utils._agent import config
 from ansible_collections.bulkhead.mesh.plugins.module_utils._egress import (
     _admission,
     _client_objects,
+    _detach,
     _flow,
     _patch,
     _policy,
@@ -283,7 +284,7 @@ def leaving(to: str) -> Client:
 
 
 def detach(held: Any, to: str = "stopped", registered: bool = True, settled: bool = True) -> Any:
-    return _flow.plan_detach(leaving(to), registered, held, [leaving(to)], settled)
+    return _detach.plan_detach(leaving(to), registered, held, [leaving(to)], settled)
 
 
 @pytest.mark.parametrize(
@@ -331,7 +332,7 @@ def test_what_others_of_the_namespace_need_stays(world: Any, workload: Any, othe
         objects.append(
             workload(metadata={"name": "gw"}, template={"metadata": {"labels": {"bulkhead.mesh/role": "gateway"}}})
         )
-    one = _flow.plan_detach(clients[0], True, _flow.Held(objects), clients, True)
+    one = _detach.plan_detach(clients[0], True, _flow.Held(objects), clients, True)
     assert "detach.access" not in one.steps and "detach.agent" not in one.steps and "detach.policy" in one.steps
 
 
