@@ -18,7 +18,7 @@ from dataclasses import replace
 from typing import Any, Protocol
 from urllib.parse import urlencode
 
-from ansible_collections.bulkhead.mesh.plugins.module_utils._kube import _config
+from ansible_collections.bulkhead.mesh.plugins.module_utils._kube import _config, _connection
 from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._errors import KubeError
 from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._types import Answer, Request
 
@@ -54,7 +54,7 @@ class Client:
             ) from exc
 
     def call(self, request: Request) -> Answer:
-        """Make one call. Any HTTP status but 401 is an answer; no connection and 401 are a KubeError."""
+        """Make one call. Any HTTP status is an answer; no connection and unknown credentials are a KubeError."""
         url = self._configuration.host + request.path
         if request.query:
             url += "?" + urlencode(request.query)
@@ -65,13 +65,9 @@ class Client:
             headers["Content-Type"] = request.content_type
         answer = self._send(request.method, url, body, headers)
         if answer.status == 401:
-            raise KubeError(
-                f"The API server {self.target.server} does not accept the credentials of {self.target.identity}: "
-                "renew the token or certificate.",
-                reason="Unauthorized",
-                code=401,
-                object_=self.target.server,
-            )
+            raise _connection.unauthorized(self.target)
+        if _connection.is_anonymous(answer.status, answer.message):
+            raise _connection.unrecognised(self.target, answer.message)
         return answer
 
     def _authorization(self) -> dict[str, str]:
@@ -84,7 +80,7 @@ class Client:
         try:
             response = self._pool.request(method, url, body=body, headers=dict(headers), timeout=timeout, retries=False)
         except (urllib3.exceptions.HTTPError, OSError) as exc:
-            raise unreachable(exc, self.target) from exc
+            raise _connection.unreachable(exc, self.target) from exc
         raw = response.data
         try:
             decoded = json.loads(raw) if raw else {}
@@ -93,35 +89,6 @@ class Client:
         if not isinstance(decoded, dict):
             decoded = {"text": raw.decode("utf-8", "replace")}
         return Answer(response.status, decoded)
-
-
-def unreachable(exc: BaseException, target: _config.Target) -> KubeError:
-    """Sort a failed connection: a TLS problem has another remedy than a wrong address."""
-    details = " ".join(str(exc).split())
-    server = target.server
-    if "CERTIFICATE_VERIFY_FAILED" in details or "doesn't match" in details:
-        return KubeError(
-            f"The certificate of the API server {server} ({target.identity}) is not trusted: "
-            "give its CA with ca_cert or in the kubeconfig.",
-            reason="UntrustedCertificate",
-            object_=server,
-            details=details,
-        )
-    if type(exc).__name__ == "SSLError" or "SSL" in details:
-        return KubeError(
-            f"No TLS connection to the API server {server} ({target.identity}): "
-            "check the scheme and port of its address, and the client certificate.",
-            reason="TlsFailed",
-            object_=server,
-            details=details,
-        )
-    return KubeError(
-        f"The API server {server} ({target.identity}) cannot be reached: "
-        "check that it runs and that this machine has a route to it, or name another kubeconfig or context.",
-        reason="Unreachable",
-        object_=server,
-        details=details,
-    )
 
 
 def demand(answer: Answer, request: Request, target: _config.Target) -> Mapping[str, Any]:

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from ansible_collections.bulkhead.mesh.plugins.module_utils._kube import _kubeconfig, _login
+from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._connection import Target
 from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._errors import KubeError
 
 if TYPE_CHECKING:
@@ -21,14 +22,6 @@ if TYPE_CHECKING:
 REMEDY = "name one with the option kubeconfig or the variable K8S_AUTH_KUBECONFIG, or give host and api_key"
 SECRET_KEYS = ("token", "password", "client-key-data", "id-token", "refresh-token", "access-token", "client-secret")
 IN_CLUSTER = "KUBERNETES_SERVICE_HOST"
-
-
-@dataclass(frozen=True)
-class Target:
-    """Whom we talk to, in the words of messages: ``server`` is host and port only, never a path or a credential."""
-
-    server: str
-    identity: str
 
 
 def server_name(url: str) -> str:
@@ -63,7 +56,8 @@ def load(params: Mapping[str, Any], environment: Mapping[str, str]) -> tuple[Con
     _override(params, configuration)
     configuration.retries = False  # a bounded connect timeout is no bound when it is tried four times
     configuration.connection_pool_maxsize = 16
-    return configuration, Target(server_name(configuration.host), identity)
+    proxy = server_name(configuration.proxy) if configuration.proxy else ""
+    return configuration, Target(server_name(configuration.host), identity, proxy, configuration.cert_file or "")
 
 
 def secrets_of(kubeconfig: object) -> set[str]:
@@ -87,18 +81,11 @@ def _from_kubeconfig(params: Mapping[str, Any], environment: Mapping[str, str], 
     source, context = params.get("kubeconfig"), params.get("context")
     inline = isinstance(source, Mapping)
     name = "the inline kubeconfig" if inline else str(source or environment.get("KUBECONFIG") or _default_path())
-    if not inline:
-        paths = [os.path.expanduser(path) for path in name.split(os.pathsep) if path]
-        if not any(os.path.exists(path) for path in paths):
-            raise KubeError(f"No kubeconfig: {name} does not exist: {REMEDY}.", reason="NoKubeconfig", object_=name)
-        source = os.pathsep.join(paths)
     try:
-        if inline:
-            kube_config.load_kube_config_from_dict(source, context=context, client_configuration=configuration)
-        else:
-            kube_config.load_kube_config(source, context=context, client_configuration=configuration)
-            if context is None:
-                context = kube_config.list_kube_config_contexts(source)[1]["name"]
+        config = source if isinstance(source, Mapping) else _read(name)
+        context = context or config.get("current-context")
+        with _login.Complaints() as complaints:
+            kube_config.load_kube_config_from_dict(config, context=context, client_configuration=configuration)
     except ConfigException as exc:
         if context and "object with name" in str(exc):
             raise KubeError(
@@ -111,6 +98,8 @@ def _from_kubeconfig(params: Mapping[str, Any], environment: Mapping[str, str], 
             reason="BadKubeconfig",
             object_=name,
         ) from exc
+    except KubeError:
+        raise
     except Exception as exc:  # a YAML error, a permission, an unreadable certificate: the library wraps none of them
         raise KubeError(
             f"The kubeconfig {name} cannot be read ({type(exc).__name__}): check it with kubectl config view.",
@@ -118,7 +107,17 @@ def _from_kubeconfig(params: Mapping[str, Any], environment: Mapping[str, str], 
             object_=name,
             details=_one_line(exc),
         ) from exc
-    return f"context {context or source.get('current-context')}"
+    failed = _login.failure(_kubeconfig.user_of(config, context), f"context {context}", complaints)
+    if failed:
+        raise failed
+    return f"context {context}"
+
+
+def _read(name: str) -> dict[str, Any]:
+    paths = _kubeconfig.paths_of(name)
+    if not any(os.path.exists(path) for path in paths):
+        raise KubeError(f"No kubeconfig: {name} does not exist: {REMEDY}.", reason="NoKubeconfig", object_=name)
+    return _kubeconfig.read(paths)
 
 
 def _in_cluster(configuration: Configuration) -> str:

@@ -4,15 +4,18 @@
 
 from __future__ import annotations
 
+import json
 import ssl
+import time
 import types
+from datetime import datetime
 from typing import Any
 
 import pytest
 
 urllib3 = pytest.importorskip("urllib3")
 
-from ansible_collections.bulkhead.mesh.plugins.module_utils._kube import _client  # noqa: E402  after the skip
+from ansible_collections.bulkhead.mesh.plugins.module_utils._kube import _client, _connection  # noqa: E402  after the skip
 from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._config import Target  # noqa: E402
 from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._errors import KubeError  # noqa: E402
 from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._types import Answer, Request  # noqa: E402
@@ -85,6 +88,44 @@ def test_forbidden_is_an_answer_but_unauthorized_an_error() -> None:
     assert caught.value.failure["code"] == 401
 
 
+def test_nobody_advises_rights_for_an_anonymous_caller() -> None:
+    words = 'nodes is forbidden: User "system:anonymous" cannot list resource "nodes" in API group ""'
+    data = json.dumps({"reason": "Forbidden", "message": words}).encode()
+    with pytest.raises(KubeError) as caught:
+        client(response(403, data)).call(Request("/api/v1/nodes", "list nodes"))
+    assert caught.value.msg == (
+        "The API server 10.0.0.1:6443 received no credentials from context homelab that it knows, and took the call "
+        "for an anonymous one: log in again, correct the user of that context, or use another context."
+    )
+
+
+def test_expired_client_certificate_is_named(tmp_path: Any) -> None:
+    x509 = pytest.importorskip("cryptography.x509")
+    from cryptography.hazmat.primitives import hashes
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.hazmat.primitives.serialization import Encoding
+
+    key, name = ec.generate_private_key(ec.SECP256R1()), x509.Name([])
+    builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+    builder = builder.not_valid_before(datetime(2020, 1, 1)).not_valid_after(datetime(2021, 2, 3))
+    made = builder.serial_number(1).sign(key, hashes.SHA256())
+    certificate = tmp_path / "crt"
+    certificate.write_bytes(made.public_bytes(Encoding.PEM))
+    ended = _connection.expiry(str(certificate))
+    assert ended is not None and ended < time.time()
+    made = client(response(401))
+    made.target = Target("10.0.0.1:6443", "context homelab", certificate=str(certificate))
+    with pytest.raises(
+        KubeError, match="^The client certificate of context homelab .* expired on [0-9-]{10}: renew it "
+    ):
+        made.call(Request("/api", "read"))
+
+
+@pytest.mark.parametrize("path", ["", "/nowhere/crt"])
+def test_expiry_that_cannot_be_read_is_unknown(path: str) -> None:
+    assert _connection.expiry(path) is None
+
+
 @pytest.mark.parametrize(
     "cause, reason",
     [
@@ -96,6 +137,15 @@ def test_forbidden_is_an_answer_but_unauthorized_an_error() -> None:
             urllib3.exceptions.SSLError(ssl.SSLError(1, "[SSL: CERTIFICATE_VERIFY_FAILED] self signed")),
             "UntrustedCertificate",
         ),
+        (
+            urllib3.exceptions.SSLError(ssl.SSLError(1, "[SSL: CERTIFICATE_VERIFY_FAILED] certificate has expired")),
+            "ExpiredCertificate",
+        ),
+        (
+            urllib3.exceptions.SSLError(ssl.SSLError(1, "[SSL: CERTIFICATE_VERIFY_FAILED] Hostname mismatch")),
+            "UntrustedCertificate",
+        ),
+        (urllib3.exceptions.ProxyError("Cannot connect to proxy.", OSError("refused")), "ProxyFailed"),
         (urllib3.exceptions.SSLError(ssl.SSLError(1, "[SSL: WRONG_VERSION_NUMBER]")), "TlsFailed"),
     ],
 )
