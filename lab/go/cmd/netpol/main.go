@@ -22,12 +22,13 @@ import (
 )
 
 const usage = `usage:
-  netpol daemon --kubeconfig FILE --node NAME [--mode on|off|late[=1s]] [--late-window 1s]
+  netpol daemon --kubeconfig FILE --node NAME [--mode MODE] [--late-window 1s]
                 [--uplink eth0] [--socket PATH] [--state-file PATH]
-  netpol mode on|off|late[=2s] [--socket PATH]     switch; returns when it is in force
+  netpol mode MODE [--socket PATH]                 switch; returns when it is in force
   netpol status [--socket PATH]                    JSON
   netpol wait [--settled] [--policy NS/NAME [--resource-version RV]] [--absent-policy NS/NAME]
               [--pod NS/NAME] [--generation N] [--timeout 10s] [--socket PATH]
+MODE is on, off or late[=1s]; to on and late +reject[=port-unreachable|admin-prohibited|tcp-reset] may be added
 `
 
 func main() {
@@ -85,7 +86,7 @@ func daemon(ctx context.Context, arguments []string) error {
 	flags, socket := newFlags("daemon")
 	kubeconfig := flags.String("kubeconfig", "", "kubeconfig file")
 	node := flags.String("node", "", "name of this node's Node object")
-	modeText := flags.String("mode", "on", "on, off or late; a mode set at run time survives restarts and wins")
+	modeText := flags.String("mode", "on", "on, off or late, with +reject; a mode set at run time survives restarts and wins")
 	lateWindow := flags.Duration("late-window", netpol.DefaultLateWindow, "window of mode late")
 	uplink := flags.String("uplink", "", "interface to the outside, where pod addresses are not believed")
 	stateFile := flags.String("state-file", "", "mode and sandboxes (default: netpol-state.json beside the socket)")
@@ -121,7 +122,7 @@ func daemon(ctx context.Context, arguments []string) error {
 func mode(ctx context.Context, arguments []string) error {
 	flags, socket := newFlags("mode")
 	if len(arguments) == 0 {
-		return errors.New("a mode is missing: on, off or late=DURATION")
+		return errors.New("a mode is missing: on, off or late=DURATION, and +reject")
 	}
 	if err := parse(flags, arguments[1:]); err != nil {
 		return err

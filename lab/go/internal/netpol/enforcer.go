@@ -112,6 +112,7 @@ func (e *Enforcer) round(ctx context.Context, now time.Time) (time.Time, error) 
 	model, script := Model{Uplink: view.Input.Uplink}, RemoveScript
 	if !view.Mode.Off {
 		model = Compile(view.Input)
+		model.Deny = view.Mode.Deny
 		script = Render(model)
 	}
 	var err error

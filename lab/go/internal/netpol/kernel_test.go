@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -339,10 +340,27 @@ func (w *world) switchedOff(t *testing.T) {
 	if exec.Command("nft", "list", "table", "inet", "bulkhead_netpol").Run() == nil {
 		t.Error("mode off leaves the table")
 	}
-	w.daemon.must(wire.Request{Op: wire.OpMode, Mode: "on"})
 	for i := range probes {
 		probes[i].allowed = false
-		probes[i].label += " (on again)"
 	}
-	t.Run("on-again", func(t *testing.T) { w.expect(t, probes) })
+	for _, mode := range []string{"on", "on+reject=admin-prohibited", "on+reject=tcp-reset", "on+reject"} {
+		w.daemon.must(wire.Request{Op: wire.OpMode, Mode: mode})
+		again := slices.Clone(probes)
+		for i := range again {
+			again[i].label += " (" + mode + " again)"
+		}
+		t.Run(mode+"-again", func(t *testing.T) { w.expect(t, again) })
+	}
+	for mode, error := range map[string]string{"on+reject": "ECONNREFUSED", "on+reject=admin-prohibited": "EHOSTUNREACH", "on+reject=tcp-reset": "ECONNREFUSED", "on": "timed out"} {
+		w.daemon.must(wire.Request{Op: wire.OpMode, Mode: mode})
+		out, _ := exec.Command("ip", "netns", "exec", "red-web", "python3", "-c", `
+import errno, socket
+s = socket.socket(); s.settimeout(1)
+try: s.connect(("203.0.113.10", 7777)); print("open")
+except socket.timeout as e: print("timed out")
+except OSError as e: print(errno.errorcode[e.errno])`).CombinedOutput()
+		if got := strings.TrimSpace(string(out)); got != error {
+			t.Errorf("mode %s: the sender sees %q, want %q", mode, got, error)
+		}
+	}
 }

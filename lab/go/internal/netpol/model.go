@@ -47,6 +47,8 @@ type Input struct {
 // Model is the compiled state: which packets are judged by which chain.
 type Model struct {
 	Uplink string
+	// Deny is what becomes of a packet that no rule allows.
+	Deny Denial
 	// Addresses are those of all known pods.
 	Addresses       []netip.Addr
 	Egress, Ingress []Chain

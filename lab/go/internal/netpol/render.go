@@ -23,7 +23,7 @@ const RemoveScript = "add table " + Table + "\ndelete table " + Table + "\n"
 // addresses not yet. A reply is judged by the rules of its flow's first packet,
 // mirrored: a reply passes exactly as long as the flow it answers would.
 func Render(model Model) string {
-	r := renderer{sets: map[string]string{}}
+	r := renderer{sets: map[string]string{}, deny: denial(model.Deny)}
 	egress := r.direction("egress", model.Egress)
 	ingress := r.direction("ingress", model.Ingress)
 
@@ -88,6 +88,19 @@ type renderer struct {
 	// sets holds the text of each shared set by its name; the name is derived
 	// from the content, so equal peer groups share one set.
 	sets map[string]string
+	// deny ends each chain of first packets.
+	deny []string
+}
+
+// denial is the end of a chain: what becomes of a packet that nothing allows.
+func denial(kind Denial) []string {
+	switch kind {
+	case DenyPortUnreachable, DenyAdminProhibited:
+		return []string{"reject with icmpx " + string(kind)}
+	case DenyReset:
+		return []string{"meta l4proto tcp reject with tcp reset", "reject with icmpx " + string(DenyPortUnreachable)}
+	}
+	return []string{"drop"}
 }
 
 // direction is the rendered half of the table for egress or ingress.
@@ -103,7 +116,8 @@ func (r *renderer) direction(name string, chains []Chain) direction {
 	for _, chain := range chains {
 		original := r.rules(name, chain.Rules, false)
 		chainName := name + "_" + digest(strings.Join(original, "\n"))
-		text.WriteString(chainText(chainName, append(original, "drop")))
+		// Nobody waits for an answer to a reply: those are dropped.
+		text.WriteString(chainText(chainName, append(original, r.deny...)))
 		text.WriteString(chainText(chainName+"_reply", append(r.rules(name, chain.Rules, true), "drop")))
 		for _, address := range chain.Addresses {
 			if address.Is4() {

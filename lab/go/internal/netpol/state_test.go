@@ -225,6 +225,9 @@ func TestLateWindow(t *testing.T) {
 func TestModeText(t *testing.T) {
 	for text, want := range map[string]string{
 		"on": "on", "off": "off", "late": "late=1s", "late=2s": "late=2s", "late=150ms": "late=150ms",
+		"on+reject": "on+reject=port-unreachable", "on+reject=tcp-reset": "on+reject=tcp-reset",
+		"late=2s+reject=admin-prohibited": "late=2s+reject=admin-prohibited",
+		"off+reject":                      "!", "on+": "!", "on+reject=": "!", "on+drop": "!", "+reject": "!",
 		"": "!", "late=": "!", "late=0s": "!", "late=-1s": "!", "late=soon": "!", "on=1s": "!", "off=": "!", "ON": "!",
 	} {
 		mode, err := ParseMode(text, DefaultLateWindow)
