@@ -27,13 +27,17 @@ from ansible_collections.bulkhead.mesh.plugins.module_utils._checks._result impo
 )
 
 ANSWERED = "answered"
-# Something at the far end spoke, so a packet got out, whoever it was.
-SPOKE = (ANSWERED, "wrong_answer", "refused")
+# Data came back, so the far end was reached, whoever it was.
+SPOKE = (ANSWERED, "wrong_answer")
+# A reset or an ICMP error: policy engines answer so as well (kube-router, which k3s ships), so it shows no way out. But the
+# packet has left the pod, so it was not the guard that stopped it.
+REFUSED = ("refused",)
 FIREWALL = ("EPERM",)
 ROUTING = ("ENETUNREACH", "EHOSTUNREACH", "EADDRNOTAVAIL", "ENETDOWN")
 SILENCE = ("timeout", "closed", "ENOBUFS")
 ERROR_CLASSES = {
     **dict.fromkeys(SPOKE, "answered"),
+    **dict.fromkeys(REFUSED, "denied outside the pod"),
     **dict.fromkeys(FIREWALL, "local firewall"),
     **dict.fromkeys(ROUTING, "routing or neighbour"),
     **dict.fromkeys(SILENCE, "no answer"),
@@ -49,7 +53,7 @@ def error_class(outcome: str) -> str:
 
 
 def spoke(attempts: Iterable[Attempt]) -> list[Attempt]:
-    """Attempts to which something answered."""
+    """Attempts to which something answered with data; a refusal is none."""
     return [one for one in attempts if one.outcome in SPOKE]
 
 
@@ -123,6 +127,9 @@ def blocked(
         return out
     more = {"control": control_id, "counter_delta": _number(step.delta), "duration_s": step.seconds}
     text = summary(step.attempts)
+    denied = [one for one in step.attempts if one.outcome in REFUSED]
+    if denied:
+        return failed(summary(denied), "a packet left the pod, and something outside it denied it", **more)
     made = [one for one in step.attempts if error_class(one.outcome) != NOT_MADE]
     if len(made) < len(step.attempts) or not made:
         return unknown("an attempt could not be made", text, **more)
@@ -136,8 +143,7 @@ def blocked(
     refused = [one for one in made if error_class(one.outcome) != "routing or neighbour"]
     if not refused:
         return unknown("routing refused, so the guard was not asked", text, **more)
-    later = [one for one in refused if one.kind not in STREAMS and one.outcome == "timeout"]
-    if later:
+    if any(one.kind not in STREAMS and one.outcome == "timeout" for one in refused):
         return unknown("the pod let a datagram go, and somebody later dropped it", text, **more)
     if not counts:
         return unknown("the guard's counters cannot be relied on (ctl-counter)", text, **more)

@@ -197,7 +197,10 @@ TABLE = [
     ("np-union", "unknown", policy(meant=frozenset())),
     ("np-union", "unknown", lambda: replace(e.GOOD, policy=Missing("API error 500"))),
     ("np-enforced", "fail", covered(attempts=(e.out(), e.attempt("http1", "timeout", "http")))),
-    ("np-enforced", "fail", covered(attempts=(e.attempt(outcome="refused"),))),
+    # Engines deny in several ways, and none of them is an answer (kube-router: port unreachable).
+    ("np-enforced", "pass", covered(attempts=(e.attempt(outcome="refused"),))),
+    ("np-enforced", "pass", covered(attempts=(e.attempt(outcome="EHOSTUNREACH"),))),
+    ("np-enforced", "fail", covered(attempts=(e.attempt(outcome="refused"), e.attempt(outcome="wrong_answer")))),
     ("np-enforced", "unknown", covered(attempts=())),
     ("np-enforced", "unknown", covered(attempts=(e.attempt(outcome="tool"),))),
     ("np-enforced", "unknown", covered(attempts=(e.attempt("stun9", "timeout"),))),
@@ -280,7 +283,8 @@ BLOCKED = ["pod-direct", "pod-dev-bind", "pod-v6", "pod-icmp"]
     ("change", "expected", "leak"),
     [
         (lambda step: replace(step, attempts=(*step.attempts, e.out())), "fail", True),
-        (lambda step: replace(step, attempts=(*step.attempts, e.attempt(outcome="refused"))), "fail", True),
+        # A policy engine that rejects: the guard let it go, but nothing shows that it left the node.
+        (lambda step: replace(step, attempts=(*step.attempts, e.attempt(outcome="refused"))), "fail", False),
         (lambda step: replace(step, attempts=(*step.attempts, e.attempt(outcome="wrong_answer"))), "fail", True),
         (lambda step: replace(step, delta=0), "unknown", False),
         (lambda step: replace(step, delta=1), "unknown", False),
