@@ -224,7 +224,8 @@ def find(row: Row, evidence: Evidence, known: Book) -> Finding:
         return skipped(evidence.skipped[row.source])
     brought = evidence.brought.get(row.source, Missing("nobody asked from there"))
     if isinstance(brought, Missing):
-        return unknown(f"{row.source} is not available: {brought}")
+        # Why is said once, of the vantage, and not with each of its paths.
+        return unknown(f"{row.source} is not available")
     made = _plan.tries(row, evidence.world)
     if not made:
         return unknown(f"{row.target} has no address to ask")

@@ -23,6 +23,7 @@ from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._exec import P
 from ansible_collections.bulkhead.mesh.plugins.module_utils._paths import _judge, _plan, _vantage
 from ansible_collections.bulkhead.mesh.plugins.module_utils._paths._model import (
     CLIENT,
+    HOSTS,
     POD,
     REFUSED,
     Page,
@@ -83,7 +84,10 @@ class Run:
         finally:
             self.yard.clear()
         results = _judge.judge(evidence)
-        return report(self.rows, results, self.options.accept_unknown)
+        missing = {
+            one: found for one, found in evidence.brought.items() if isinstance(found, Missing) and one not in skipped
+        }
+        return report(self.rows, results, self.options.accept_unknown, missing)
 
     def _skipped(self, vantage: Vantage) -> str:
         wanted = DISPOSABLE if vantage.kind == POD else ACTIVE
@@ -185,10 +189,18 @@ def again_from(results: Mapping[Row, Result], brought: Mapping[Vantage, _judge.B
 # -- reporting -------------------------------------------------------------------
 
 
-def report(rows: Sequence[Row], results: Sequence[Result], accept_unknown: Collection[str] = ()) -> dict[str, Any]:
-    """The module's result. Pure."""
+def report(
+    rows: Sequence[Row],
+    results: Sequence[Result],
+    accept_unknown: Collection[str] = (),
+    missing: Mapping[Vantage, Missing] | None = None,
+) -> dict[str, Any]:
+    """The module's result; ``missing`` are vantages that nobody could ask from. Pure."""
     told = dict(zip(rows, results[-len(rows) :] if rows else ()))
-    vantages = [_vantage_entry(one, told, accept_unknown) for one in dict.fromkeys(row.source for row in rows)]
+    away = missing or {}
+    vantages = [
+        _vantage_entry(one, told, accept_unknown, away.get(one)) for one in dict.fromkeys(row.source for row in rows)
+    ]
     return {
         "verdict": _judge.verdict(list(told.values())),
         "acceptable": bool(vantages) and all(one["acceptable"] for one in vantages),
@@ -199,11 +211,15 @@ def report(rows: Sequence[Row], results: Sequence[Result], accept_unknown: Colle
     }
 
 
-def _vantage_entry(vantage: Vantage, told: Mapping[Row, Result], accept_unknown: Collection[str]) -> dict[str, Any]:
+def _vantage_entry(
+    vantage: Vantage, told: Mapping[Row, Result], accept_unknown: Collection[str], missing: Missing | None
+) -> dict[str, Any]:
     own = [one for row, one in told.items() if row.source == vantage]
     accepted = str(vantage) in accept_unknown or vantage.kind in accept_unknown
     bad = [one for one in own if one.result != PASS and not (accepted and one.result == UNKNOWN)]
     reasons = list(dict.fromkeys(f"{one.target}: {_why(one)}" for one in bad))
+    if missing is not None and bad:
+        reasons = [_nobody_there(vantage, missing, len(bad))]
     counts = {result: sum(one.result == result for one in own) for result in (PASS, FAIL, UNKNOWN, "skipped")}
     return {
         "name": str(vantage),
@@ -214,6 +230,12 @@ def _vantage_entry(vantage: Vantage, told: Mapping[Row, Result], accept_unknown:
         "acceptable": not bad,
         "reasons": reasons,
     }
+
+
+def _nobody_there(vantage: Vantage, missing: Missing, paths: int) -> str:
+    """Once for all paths of a vantage that is not available, with both ways out of it."""
+    way_out = f", or accept it with bulkhead_paths_accept_unknown: [{vantage}]" if vantage.kind in HOSTS else ""
+    return f"{vantage} is not available, so {paths} paths are unknown: {missing}{way_out}"
 
 
 def _why(one: Result) -> str:

@@ -178,7 +178,16 @@ def test_unknown_is_accepted_where_the_inventory_says_so(monkeypatch: Any) -> No
     world.hosts = {}
     told = world.go(monkeypatch, settle=0)
     assert (told["verdict"], told["acceptable"]) == ("unknown", False)
-    assert "give bulkhead_vantages.lan a command" in told["vantages"][0]["reasons"][0]
+    (reason,) = told["vantages"][0]["reasons"]
+    paths = sum(one["from"] == "lan" for one in told["paths"])
+    assert paths > 1
+    assert reason == (
+        f"lan is not available, so {paths} paths are unknown: no vantage lan is given, and this machine is on no network with "
+        "192.0.2.101: give bulkhead_vantages.lan a command that runs on such a host, or accept it with "
+        "bulkhead_paths_accept_unknown: [lan]"
+    )
+    # Why is said once in the table too.
+    assert sum("no vantage lan is given" in one["reason"] for one in told["checks"]) == 1
     told = world.go(monkeypatch, settle=0, accept_unknown=["lan"])
     assert (told["verdict"], told["acceptable"]) == ("unknown", True)
 
