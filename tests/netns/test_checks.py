@@ -7,9 +7,11 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -43,7 +45,7 @@ SITE = Site(frozenset({REAL4, REAL6}), ("declared",), frozenset({EXIT}))
 
 def run_probe(world: World, pod: str, request: dict[str, Any], confined: bool = True) -> Probe | Missing:
     """As an exec does it: standard input, the capabilities of our containers."""
-    line = _gather.sent({**request, "mount": str(world.directory / "bulkhead_agent")}, _agent_source.read())
+    line = _gather.sent({"mount": str(world.directory / "bulkhead_agent"), **request}, _agent_source.read())
     limits = ["setpriv", "--bounding-set=-all,+net_admin", "--inh-caps=-all"] if confined else []
     argv = world.enter(f"pod-{pod}", *limits, sys.executable, "-I", "-c", _remote.BOOT)
     done = subprocess.run(argv, input=line, capture_output=True, text=True, timeout=120, check=False)
@@ -62,9 +64,6 @@ def _remote_agent(world: World) -> str:
     from ansible_collections.bulkhead.mesh.plugins.module_utils._egress import _agent_files
 
     return _agent_files.agent_hash(_agent_source.read())
-
-
-NO_TWINS = Missing("none")
 
 
 NO_TWINS = Missing("none")
@@ -169,6 +168,27 @@ def test_everything_holds(checked: World) -> None:
     }, shown(gateway)
     assert seen["clear"] == 0 and seen["link"] == 0
     assert seen["exit"] > 100  # bulk both ways
+
+
+def test_rules_of_an_older_agent_are_compared_by_its_own_files(checked: World, tmp_path: Path) -> None:
+    """Also what stands in its sets, which no hash covers."""
+    older = shutil.copytree(checked.directory / "bulkhead_agent", tmp_path / "bulkhead_agent")
+    with (older / "rules.py").open("a") as file:
+        file.write("# as it was in another version\n")
+    config = json.loads(checked.environment("client")["BULKHEAD_CONFIG"])
+    request = {"facts": ["rendered"], "table": _plan.CLIENT_TABLE, "config": config, "mount": str(older)}
+
+    def rendered() -> Any:
+        found = run_probe(checked, "client", request)
+        return found if isinstance(found, Missing) else found.fact("rendered")
+
+    assert rendered() == "older agent"
+    element = ["element", "inet", _plan.CLIENT_TABLE, "direct", "{ udp . 203.0.113.10 . 3478 }"]
+    for change, expected in (("add", "set direct differs"), ("delete", "older agent")):
+        subprocess.run(checked.enter("pod-client", "nft", change, *element), check=True)
+        assert rendered() == expected
+    request["config"] = {**config, "direct": [{"protocol": "udp", "address": "203.0.113.10", "port": 3478}]}
+    assert rendered() == "set direct differs"
 
 
 def test_ipv6_default_that_came_back(checked: World) -> None:

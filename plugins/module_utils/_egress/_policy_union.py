@@ -8,23 +8,12 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.bulkhead.mesh.plugins.module_utils._egress import _names, _selector
 
 EVERYWHERE, EVERY_PORT = "every address", "every port"
-# Kinds whose rules this collection does not evaluate -> what marks a rule of theirs that lets something out.
-FOREIGN = {
-    "AdminNetworkPolicy": ("Allow",),
-    "ClusterNetworkPolicy": ("Accept",),
-    "CiliumNetworkPolicy": (),
-    "CiliumClusterwideNetworkPolicy": (),
-    "CalicoNetworkPolicy": ("Allow",),
-    "CalicoGlobalNetworkPolicy": ("Allow",),
-}
-_EQUALS = re.compile(r"""^\s*([\w./-]+)\s*==\s*["']([^"']*)["']\s*$""")
 
 
 def openings(
@@ -48,21 +37,6 @@ def openings(
                     f"NetworkPolicy {metadata['namespace']}/{name} also selects {', '.join(chosen)}, and its egress[{index}] "
                     f"opens {ports} of {peers}; let its podSelector leave these pods out"
                 )
-    return found
-
-
-def unjudged(policies: Iterable[Mapping[str, Any]], namespace: str, pods: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Policies of ``FOREIGN`` kinds that may let something out of ``pods``, as sentences; ``kind`` has those names."""
-    found = []
-    for one in policies:
-        parts = [part for part in (one.get("spec"), *(one.get("specs") or [])) if part]
-        if not any(_lets_out(one["kind"], part) and _may_select(one["kind"], part, namespace, pods) for part in parts):
-            continue
-        home = one["metadata"].get("namespace")
-        if home not in (None, namespace):
-            continue
-        name = f"{home}/{one['metadata']['name']}" if home else one["metadata"]["name"]
-        found.append(f"{one['kind']} {name} may select these pods and lets something out, which cannot be judged here")
     return found
 
 
@@ -119,43 +93,3 @@ def _port(port: str) -> str:
     read = json.loads(port)
     number = f"/{read['port']}" if "port" in read else ""
     return f"{read['protocol']}{number}" + (f"-{read['endPort']}" if "endPort" in read else "")
-
-
-# -- kinds that are not evaluated ------------------------------------------------
-
-
-def _lets_out(kind: str, spec: Mapping[str, Any]) -> bool:
-    actions = FOREIGN[kind]
-    return any(not actions or rule.get("action") in actions for rule in spec.get("egress") or [])
-
-
-def _may_select(kind: str, spec: Mapping[str, Any], namespace: str, pods: Iterable[Mapping[str, Any]]) -> bool:
-    """False only where a label that is asked for is seen to be missing on every pod."""
-    wanted: list[tuple[str, str]] = []
-    if kind.startswith("Cilium"):
-        if "endpointSelector" not in spec:
-            return False  # for nodes
-        wanted = _equal(spec["endpointSelector"])
-    elif kind.startswith("Calico"):
-        for key in ("selector", "namespaceSelector"):
-            text = str(spec.get(key) or "")
-            matches = [_EQUALS.match(part) for part in ([] if "||" in text else text.split("&&"))]
-            wanted += [(one[1], one[2]) for one in matches if one]
-    else:
-        subject = spec.get("subject") or {}
-        pods_of = subject.get("pods") or {}
-        wanted = _equal(subject.get("namespaces")) + _equal(pods_of.get("namespaceSelector"))
-        wanted += _equal(pods_of.get("podSelector"))
-    home = {
-        _names.NAMESPACE_LABEL: namespace,
-        "io.kubernetes.pod.namespace": namespace,
-        "projectcalico.org/name": namespace,
-    }
-    carried = [{**(one["metadata"].get("labels") or {}), **home} for one in pods]
-    return any(all(labels.get(key) == value for key, value in wanted) for labels in carried)
-
-
-def _equal(selector: Mapping[str, Any] | None) -> list[tuple[str, str]]:
-    # Cilium writes where a label comes from before it.
-    labels = ((selector or {}).get("matchLabels") or {}).items()
-    return [(key.removeprefix("k8s:").removeprefix("any:"), value) for key, value in labels]

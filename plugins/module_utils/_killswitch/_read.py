@@ -15,12 +15,12 @@ from ansible_collections.bulkhead.mesh.plugins.module_utils._egress import (
     _flow,
     _names,
     _policy,
-    _policy_union,
+    _policy_foreign,
     _registry,
 )
 from ansible_collections.bulkhead.mesh.plugins.module_utils._egress._model import Client, Gateway
 from ansible_collections.bulkhead.mesh.plugins.module_utils._kube import _client, _workload
-from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._types import Request
+from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._types import Answer, Request
 
 _NETWORK_POLICIES = "/apis/networking.k8s.io/v1/namespaces/{}/networkpolicies"
 
@@ -69,53 +69,48 @@ def requests(clients: Sequence[Client], gateways: Sequence[Gateway]) -> dict[tup
     return asked
 
 
-# Group -> plural, kind as it is held, whether it is in namespaces. Only groups that the API server has are asked for.
-_FOREIGN = {
-    "policy.networking.k8s.io": (
-        ("adminnetworkpolicies", "AdminNetworkPolicy", False),
-        ("clusternetworkpolicies", "ClusterNetworkPolicy", False),
-    ),
-    "cilium.io": (
-        ("ciliumnetworkpolicies", "CiliumNetworkPolicy", True),
-        ("ciliumclusterwidenetworkpolicies", "CiliumClusterwideNetworkPolicy", False),
-    ),
-    "crd.projectcalico.org": (
-        ("networkpolicies", "CalicoNetworkPolicy", True),
-        ("globalnetworkpolicies", "CalicoGlobalNetworkPolicy", False),
-    ),
-}
 _GROUPS = Request("/apis", "list API groups")
 
 
-def foreign_requests(groups: Mapping[str, Any], namespaces: Iterable[str]) -> dict[tuple[str, str], Request]:
-    """LISTs of policies of other kinds; ``groups`` is what the API server says it has."""
+def foreign_requests(groups: Mapping[str, Any], namespaces: Iterable[str]) -> dict[tuple[str, str, str], Request]:
+    """LISTs of policies of other kinds by kind, namespace and version, from what the API server says it has.
+
+    Every version is asked: one kind may be in the newest version of its group, and another only in an older one.
+    """
+    versions = {
+        one["name"]: sorted({each["groupVersion"] for each in one["versions"]}) for one in groups.get("groups") or []
+    }
     asked = {}
-    for group in groups.get("groups") or []:
-        path = f"/apis/{group['preferredVersion']['groupVersion']}"
-        for plural, kind, spaced in _FOREIGN.get(group["name"], ()):
-            for namespace in sorted(set(namespaces)) if spaced else [""]:
-                where = f"{path}/namespaces/{namespace}/{plural}" if spaced else f"{path}/{plural}"
-                asked[kind, namespace] = Request(where, f"list {plural} of {group['name']}")
+    for kind in _policy_foreign.KINDS:
+        for group in kind.groups:
+            for version in versions.get(group, ()):
+                for namespace in sorted(set(namespaces)) if kind.spaced else [""]:
+                    room = f"namespaces/{namespace}/" if kind.spaced else ""
+                    where = f"/apis/{version}/{room}{kind.plural}"
+                    asked[kind.name, namespace, version] = Request(where, f"list {kind.plural} of {version}")
     return asked
 
 
 def read(client: _client.Caller, clients: Sequence[Client], gateways: Sequence[Gateway]) -> Seen:
     """Everything at once. No connection is a KubeError; a refused request is only a missing part."""
-    asked, why = requests(clients, gateways), {}
+    asked: dict[tuple[str, ...], Request] = {**requests(clients, gateways)}
+    why: dict[tuple[str, str], str] = {}
     groups = client.call(_GROUPS)
-    if groups.ok and isinstance(groups.body.get("groups"), list):
-        asked |= foreign_requests(groups.body, {one.namespace for one in (*clients, *gateways)})
-    else:
+    try:
+        asked |= foreign_requests(groups.body, {one.namespace for one in (*clients, *gateways)}) if groups.ok else {}
+    except (KeyError, TypeError):
+        groups = Answer(500, {"message": "the list has an unexpected form"})
+    if not groups.ok or not isinstance(groups.body.get("groups"), list):
         why["APIGroupList", ""] = f"not able to {_GROUPS.what} (status {groups.status}: {groups.message})"
     names = {key: "/".join(key) for key in asked}
     answers = _client.read_all(client, {names[key]: request for key, request in asked.items()})
     objects: list[dict[str, Any]] = []
     for key, request in asked.items():
         answer = answers[names[key]]
-        if answer.status == 404 and key[0] in _policy_union.FOREIGN:
-            continue  # the group is there, this kind of it is not
+        if answer.status == 404 and key[0] in _policy_foreign.NAMES:
+            continue  # the version is there, this kind of it is not
         if not answer.ok or not isinstance(answer.body.get("items"), list):
-            why[key] = f"not able to {request.what} (status {answer.status}: {answer.message})"
+            why[key[0], key[1]] = f"not able to {request.what} (status {answer.status}: {answer.message})"
             continue
         objects += [{**one, "kind": key[0]} for one in answer.body["items"]]
     return Seen(objects, why)

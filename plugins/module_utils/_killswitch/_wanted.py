@@ -18,6 +18,7 @@ from ansible_collections.bulkhead.mesh.plugins.module_utils._checks._result impo
 from ansible_collections.bulkhead.mesh.plugins.module_utils._egress import (
     _address,
     _policy,
+    _policy_foreign,
     _policy_union,
     _selector,
     _services,
@@ -134,11 +135,11 @@ def view(
 
 def _unjudged(seen: _read.Seen, namespace: str, pods: Sequence[Mapping[str, Any]]) -> tuple[str, ...] | Missing:
     """Policies of kinds that are not evaluated; missing when it is not known which there are."""
-    for kind in ("APIGroupList", *_policy_union.FOREIGN):
+    for kind in ("APIGroupList", *_policy_foreign.NAMES):
         reason = seen.missing(kind) or seen.missing(kind, namespace)
         if reason:
             return reason
-    return tuple(_policy_union.unjudged(seen.held.all(*_policy_union.FOREIGN), namespace, pods))
+    return tuple(_policy_foreign.unjudged(seen.held.all(*_policy_foreign.NAMES), namespace, pods))
 
 
 def config_of(pod: Mapping[str, Any], container: str) -> dict[str, Any] | Missing:
