@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from world import HERE, INNER_GATEWAY, TARGET4, TARGET6, World
+from world import DIRECT, HERE, INNER_GATEWAY, TARGET4, TARGET6, World
 
 pytest.importorskip("ansible_collections.bulkhead.mesh")
 
@@ -94,9 +94,7 @@ def client_evidence(world: World, twins: Twins | Missing = NO_TWINS) -> PodEvide
     )
     probe = run_probe(world, "client", {**request, "steps": steps})
     inside: dict[str, Inside | Missing] = {"app": Missing("no shell")}
-    return PodEvidence(
-        "downloads/client-0", SITE, pod, config, config["direct"], {}, probe, inside, twins=twins, gateway=gateway
-    )
+    return PodEvidence("downloads/client-0", SITE, pod, config, DIRECT, {}, probe, inside, twins=twins, gateway=gateway)
 
 
 def gateway_evidence(world: World) -> GatewayEvidence:

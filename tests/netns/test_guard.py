@@ -130,6 +130,7 @@ def test_nothing_from_the_first_packet_on(world: World) -> None:
         overlay = world.agent("client", "overlay")
         world.up_gateway()
         time.sleep(0.3)
+        publish(world.direct, "[]")
         publish(world.endpoint, "10.244.0.20")
         world.wait_tunnel()
         outcomes = [json.loads(process.communicate(timeout=30)[0])["results"] for process in senders]
@@ -157,6 +158,81 @@ def test_sealed_while_there_is_no_gateway(attached: World) -> None:
 def gateway_set(world: World) -> list[str]:
     out = world.run("pod-client", "nft", "-j", "list", "set", "inet", "bulkhead_guard", "gateway")
     return json.loads(out)["nftables"][1]["set"].get("elem", [])
+
+
+PLAIN = ("tcp", "--target", "10.244.0.40", "--timeout", "0.5", "--port")
+
+
+def direct_set(world: World) -> list[str]:
+    """Addresses and ports that the guard lets pass directly."""
+    out = world.run("pod-client", "nft", "-j", "list", "set", "inet", "bulkhead_guard", "direct")
+    return [":".join(map(str, one["concat"][1:])) for one in json.loads(out)["nftables"][1]["set"].get("elem", [])]
+
+
+def listed(*ports: int) -> str:
+    """A list of direct destinations as the controller writes it."""
+    return json.dumps([{"protocol": "tcp", "address": "10.244.0.40", "port": port} for port in ports])
+
+
+def test_sealed_until_the_direct_destinations_are_told(world: World) -> None:
+    """The start-up probe needs the gateway, so nothing of the user's starts before its destinations are in force."""
+    world.up_gateway()
+    world.serve("pod-plain", 7000)
+    assert world.agent_once("client", "guard").returncode == 0
+    publish(world.direct, "")  # a kubelet makes the file before the annotation is there
+    publish(world.endpoint, "10.244.0.20")
+    overlay = world.agent("client", "overlay")
+    time.sleep(1)
+    assert (gateway_set(world), direct_set(world), overlay.poll()) == ([], [], None)
+    assert "answered" not in world.outcomes("client", *PLAIN, "7000")
+    publish(world.direct, listed(7000))
+    world.wait_tunnel()
+    assert direct_set(world) == ["10.244.0.40:7000"]
+    assert world.outcomes("client", *PLAIN, "7000") == {"answered"}
+
+
+def test_another_list_is_followed_while_the_pod_runs(attached: World) -> None:
+    for port in (7000, 7001):
+        attached.serve("pod-plain", port)
+    assert attached.outcomes("client", *PLAIN, "7000") == {"answered"}
+    with attached.captured() as seen:
+        publish(attached.direct, listed(7001))
+        eventually(lambda: direct_set(attached) == ["10.244.0.40:7001"])
+        assert attached.outcomes("client", *PLAIN, "7001") == {"answered"}
+        assert "answered" not in attached.outcomes("client", *PLAIN, "7000")
+        publish(attached.direct, "[]")
+        eventually(lambda: not direct_set(attached))
+        assert "answered" not in attached.outcomes("client", *PLAIN, "7001")
+    assert attached.run("pod-client", "ip", "route", "show", "proto", "176").split() == [
+        "10.244.0.20",
+        "via",
+        "10.244.0.1",
+        "dev",
+        "eth0",
+        "onlink",
+    ]
+    assert seen["clear"] == 0
+    publish(attached.direct, listed(7000))
+    eventually(lambda: direct_set(attached))
+
+
+@pytest.mark.parametrize("content", ["", "no list", '[{"protocol": "tcp", "address": "9.9.9.9", "port": 53}]', None])
+def test_no_list_keeps_the_last_good_one_also_over_a_restart(attached: World, content: str | None) -> None:
+    attached.direct.unlink() if content is None else publish(attached.direct, content)
+    time.sleep(0.8)
+    before = direct_set(attached), gateway_set(attached)
+    kill(attached.overlay)
+    attached.overlay = attached.agent("client", "overlay")
+    attached.wait_tunnel()
+    after = direct_set(attached), gateway_set(attached)
+    publish(attached.direct, listed(7000))
+    assert before == after == (["10.244.0.40:7000"], ["10.244.0.20"])
+
+
+def test_a_destination_that_somebody_added_to_the_set_goes_again(attached: World) -> None:
+    attached.run("pod-client", "nft", "add element inet bulkhead_guard direct { udp . 203.0.113.10 . 7777 }")
+    assert len(direct_set(attached)) == 2
+    eventually(lambda: direct_set(attached) == ["10.244.0.40:7000"], 15)
 
 
 @pytest.mark.parametrize("content", ["no address", "fd00::1", "10.244.0.20 10.244.0.30", None])

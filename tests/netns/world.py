@@ -39,6 +39,7 @@ INNER_GATEWAY, INNER_CLIENT = "10.222.1.1", "10.222.1.10"
 PODS = {"client": 10, "gateway": 20, "stranger": 30, "plain": 40}
 PORT, VNI, MARK = 14789, 77, 0xCA6C
 MTU = 1450
+DIRECT = [{"protocol": "tcp", "address": "10.244.0.40", "port": 7000}]
 
 CAPTURE = f"""
 table inet capture {{
@@ -124,6 +125,7 @@ class World:
             (directory / f"wireguard-{name}").mkdir(mode=0o700)
         shutil.copytree(AGENT, directory / "bulkhead_agent", ignore=shutil.ignore_patterns("__pycache__"))
         self.endpoint, self.peers = directory / "gateway-address", directory / "peers"
+        self.direct = directory / "direct"
         self._wire()
         self._outside()
 
@@ -267,15 +269,15 @@ class World:
         if pod == "gateway":
             role = {"role": "gateway", "endpoint": {"address": SERVER, "port": SERVER_PORT}, "mark": MARK}
         else:
-            direct = [{"protocol": "tcp", "address": "10.244.0.40", "port": 7000}]
             networks = ["10.244.0.0/16", "10.96.0.0/16"]
-            role = {"role": "client", "gateway": "north", "first_index": 10, "direct": direct}
+            role = {"role": "client", "gateway": "north", "first_index": 10}
             role["cluster_networks"] = networks
         return {
             "BULKHEAD_CONFIG": json.dumps({**role, **common}),
             "BULKHEAD_AGENT": "0123456789abcdef",
             "BULKHEAD_PROOF": str(self.directory / f"proof-{pod}"),
             "BULKHEAD_ENDPOINT": str(self.endpoint),
+            "BULKHEAD_DIRECT": str(self.direct),
             "BULKHEAD_PEERS": str(self.peers),
             "BULKHEAD_WIREGUARD": str(self.wg_conf),
             "POD_NAME": f"{pod}-0",
@@ -360,6 +362,7 @@ class World:
         if guard:
             done = self.agent_once("client", "guard")
             assert done.returncode == 0, done.stderr
+        publish(self.direct, json.dumps(DIRECT))
         publish(self.endpoint, "10.244.0.20")
         self.overlay = self.agent("client", "overlay")
 

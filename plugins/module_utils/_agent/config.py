@@ -32,7 +32,7 @@ class ConfigError(AgentError):
     """Bad configuration: the sentence names the key and the value."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, order=True)
 class Direct:
     """One destination reached without the VPN: protocol ``tcp`` or ``udp``, address or network, port."""
 
@@ -57,7 +57,6 @@ class Client:
     network: Network4
     first_index: int
     mtu: int | None
-    direct: tuple[Direct, ...]
     cluster_networks: tuple[Network4, ...]
 
 
@@ -92,11 +91,11 @@ def _mtu(data: Mapping[str, Any]) -> int | None:
     return None if data.get("mtu") is None else _integer(data, "mtu", 576, 65535)
 
 
-def _network(value: Any, key: str) -> Network4:
+def _network(value: Any, key: str, where: str = "the agent's configuration") -> Network4:
     try:
         return ipaddress.IPv4Network(value)
     except ValueError as exc:
-        raise ConfigError(f"{key} has {value!r} in the agent's configuration; it must be an IPv4 network.") from exc
+        raise ConfigError(f"{key} has {value!r} in {where}; it must be an IPv4 network.") from exc
 
 
 def _address(value: Any, key: str) -> IPv4:
@@ -110,11 +109,14 @@ def _address(value: Any, key: str) -> IPv4:
 
 def _direct(entry: Any) -> Direct:
     if not isinstance(entry, Mapping) or entry.get("protocol") not in ("tcp", "udp"):
-        raise ConfigError(f"direct has {entry!r} in the agent's configuration; protocol must be tcp or udp.")
-    address = _network(entry.get("address"), "direct")
+        raise ConfigError(f"direct has {entry!r} in its list; protocol must be tcp or udp.")
+    address = _network(entry.get("address"), "direct", "its list")
     if address.prefixlen < 8:
-        raise ConfigError(f"direct has {address} in the agent's configuration; name the service, not the whole net.")
-    return Direct(entry["protocol"], address, _integer(entry, "port", 1, 65535))
+        raise ConfigError(f"direct has {address} in its list; name the service, not the whole net.")
+    port = entry.get("port")
+    if not isinstance(port, int) or isinstance(port, bool) or not 1 <= port <= 65535:
+        raise ConfigError(f"direct has port {port!r} in its list; it must be a number from 1 to 65535.")
+    return Direct(entry["protocol"], address, port)
 
 
 def client(data: Mapping[str, Any]) -> Client:
@@ -131,7 +133,6 @@ def client(data: Mapping[str, Any]) -> Client:
         network=network,
         first_index=_integer(data, "first_index", 2, network.num_addresses - 2),
         mtu=_mtu(data),
-        direct=tuple(_direct(item) for item in data.get("direct") or ()),
         cluster_networks=cluster,
     )
 
@@ -222,6 +223,27 @@ def overlay_mtu(pod_mtu: int, *limits: int | None) -> int:
 def parse_gateway_address(text: str) -> IPv4 | None:
     """Content of the endpoint file: empty means sealed (None). Anything else must be an address, else ConfigError."""
     return _address(text.strip(), "gateway-address") if text.strip() else None
+
+
+def parse_direct(text: str, cluster: tuple[Network4, ...] = ()) -> tuple[Direct, ...] | None:
+    """Content of the file with the destinations reached without the VPN: a list, which may be empty.
+
+    Blank is None: nobody has said anything yet. One bad entry makes all of it bad, so that the last good list stays.
+    An address of the internet is one of the cluster's networks or bad: whoever wrote it, the guard does not let it pass.
+    """
+    if not text.strip():
+        return None
+    try:
+        entries = json.loads(text)
+    except ValueError as exc:
+        raise ConfigError("The list of direct destinations is not JSON.") from exc
+    if not isinstance(entries, list):
+        raise ConfigError("The list of direct destinations is not a list.")
+    found = {_direct(entry) for entry in entries}
+    for one in sorted(found):
+        if one.address.is_global and not any(one.address.subnet_of(network) for network in cluster):
+            raise ConfigError(f"direct has {one.address} in its list; it is in no network of the cluster.")
+    return tuple(sorted(found))
 
 
 def parse_peers(text: str, network: Network4) -> tuple[Peer, ...]:

@@ -5,7 +5,7 @@
 # Private to this collection: may change at any time.
 """The endpoint controller: tells pods where their other end is, once a second.
 
-It reads the registry and the labelled pods and writes two annotations, each change of them twice. It deletes a gateway's
+It reads the registry and the labelled pods and writes three annotations, each change of them twice. It deletes a gateway's
 pod whose container the kubelet holds back, and nothing else. While it is down, or while it cannot read something, what
 the pods know stays as it is.
 """

@@ -103,7 +103,7 @@ def counters(items: list[dict[str, Any]]) -> dict[str, int]:
     return {item["counter"]["name"]: item["counter"]["packets"] for item in items if "counter" in item}
 
 
-def _covered(elements_: set[str] | tuple[str, ...]) -> set[tuple[Any, ...]]:
+def covered(elements_: set[str] | tuple[str, ...]) -> set[tuple[Any, ...]]:
     """Elements in a form that does not depend on whether a host is written with /32 or neighbours are merged."""
     plain: list[ipaddress.IPv4Network] = []
     found: set[tuple[Any, ...]] = set()
@@ -126,7 +126,7 @@ def verify(table: Table, items: list[dict[str, Any]]) -> None:
         if wanted.get(chain) != seen.get(chain):
             raise MismatchError(f"Chain {chain} of table {table.family} {table.name} is not as loaded.")
     for named in table.sets:
-        if _covered(named.elements) != _covered(elements(items, named.name)):
+        if covered(named.elements) != covered(elements(items, named.name)):
             raise MismatchError(f"Set {named.name} of table {table.family} {table.name} is not as loaded.")
 
 

@@ -3,15 +3,18 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 # Private to this collection: may change at any time.
-"""Client side of the overlay: device, routes, and following the gateway's address.
+"""Client side of the overlay: device, routes, and following the gateway's address and the direct destinations.
 
-The address comes as a file. Empty file: sealed. Missing file or nonsense in it: the last good address stays, because
-"no data" must never change what a pod may reach. Started again after a kill it finds everything in place: the guard's
-set, the device and the saved route live in the pod's network namespace.
+Both come as files. Empty address: sealed. An empty list: nothing but the VPN. A missing file or nonsense in it, or a list
+of which nobody has said anything yet: what was good last stays, because "no data" must never change what a pod may
+reach. Until its destinations were told once the pod is sealed, so that nothing starts before they are in force. Started
+again after a kill the agent finds everything in place: the guard's sets, the device and the saved route live in the pod's
+network namespace.
 """
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Mapping
 from ipaddress import IPv4Address, IPv4Network
@@ -19,7 +22,7 @@ from ipaddress import IPv4Address, IPv4Network
 from . import config as conf
 from . import links, nft, rules
 from .command import AgentError, log
-from .config import OVERLAY_DEVICE, POD_DEVICE, Client, ConfigError, Peer
+from .config import OVERLAY_DEVICE, POD_DEVICE, Client, ConfigError, Direct, Peer
 
 LOOK_SECONDS = 0.25
 REPAIR_SECONDS = 5.0  # everything is put right again, changed or not
@@ -44,10 +47,50 @@ def next_address(text: str | None, last: IPv4Address | None) -> tuple[IPv4Addres
         return last, str(exc)
 
 
-def live_address() -> IPv4Address | None:
-    """Address the guard admits now: what was good before this process started."""
-    found = sorted(nft.elements(nft.listing("inet", rules.GUARD), "gateway"))
-    return IPv4Address(found[0]) if len(found) == 1 else None
+def next_direct(
+    text: str | None, last: tuple[Direct, ...] | None, cluster: tuple[IPv4Network, ...] = ()
+) -> tuple[tuple[Direct, ...] | None, str]:
+    """Destinations to admit now, None as long as nobody named any; and why they are the last ones. Pure."""
+    if text is None:
+        return last, "The file with the direct destinations is missing; the last ones stay."
+    try:
+        told = conf.parse_direct(text, cluster)
+    except ConfigError as exc:
+        return last, str(exc)
+    if told is not None:
+        return told, ""
+    return last, "" if last is not None else "The direct destinations have not been told yet; the pod waits for them."
+
+
+def elements(direct: tuple[Direct, ...]) -> tuple[str, ...]:
+    """Destinations as elements of the guard's set. Pure."""
+    return tuple(f"{one.protocol} . {one.address} . {one.port}" for one in direct)
+
+
+def admitted(found: set[str], cluster: tuple[IPv4Network, ...] = ()) -> tuple[Direct, ...]:
+    """Elements of the guard's set as destinations; what this agent did not write is not among them. Pure."""
+    direct = []
+    for element in found:
+        parts = element.split(" . ")
+        if len(parts) == 3 and parts[2].isdigit():
+            told = [{"protocol": parts[0], "address": parts[1], "port": int(parts[2])}]
+            try:
+                direct += conf.parse_direct(json.dumps(told), cluster) or ()
+            except ConfigError:
+                continue
+    return tuple(sorted(direct))
+
+
+def live(cluster: tuple[IPv4Network, ...] = ()) -> tuple[IPv4Address | None, tuple[Direct, ...] | None]:
+    """Address and destinations the guard admits now: what was good before this process started.
+
+    A pod that has an address was told its destinations, be they none.
+    """
+    listed = nft.listing("inet", rules.GUARD)
+    found = sorted(nft.elements(listed, "gateway"))
+    address = IPv4Address(found[0]) if len(found) == 1 else None
+    direct = admitted(nft.elements(listed, "direct"), cluster)
+    return address, direct if direct or address else None
 
 
 def prepare(config: Client, pod_name: str, pod_ip: IPv4Address) -> dict[str, object]:
@@ -66,37 +109,47 @@ def prepare(config: Client, pod_name: str, pod_ip: IPv4Address) -> dict[str, obj
     return {"inner": str(inner), "mtu": size, "router": way.router}
 
 
-def point_to(config: Client, address: IPv4Address | None) -> None:
-    """Let the carrier go to this gateway and to no other; None seals the pod."""
+def point_to(config: Client, address: IPv4Address | None, direct: tuple[Direct, ...]) -> None:
+    """Let the carrier go to this gateway and to no other, None seals the pod; and let it reach these destinations."""
     way = links.pod_exit()
     inner = conf.gateway_address(config.network)
-    # The set first when it shrinks or moves: what follows may fail, and then the pod is sealed.
-    nft.set_elements(("inet", rules.GUARD), {"gateway": (str(address),) if address else ()})
+    sets: dict[str, tuple[str, ...]] = {"gateway": (str(address),) if address else ()}
+    # Only what differs: while such a set is filled anew, packets may not find their element for a moment.
+    if nft.covered(nft.elements(nft.listing("inet", rules.GUARD), "direct")) != nft.covered(elements(direct)):
+        sets["direct"] = elements(direct)
+    # The sets first when they shrink or move: what follows may fail, and then the pod is sealed.
+    nft.set_elements(("inet", rules.GUARD), sets)
     hosts = [IPv4Network(address)] if address else []
-    links.host_routes(way, [*hosts, *(item.address for item in config.direct)])
+    links.host_routes(way, [*hosts, *(item.address for item in direct)])
     links.neighbours(OVERLAY_DEVICE, [Peer(inner, conf.mac_address(inner), address)] if address else [])
 
 
 def main(config: Client, environment: Mapping[str, str]) -> int:
-    """Command ``overlay``: prepares, then follows the endpoint file until it is stopped."""
-    path = environment.get("BULKHEAD_ENDPOINT", "/run/bulkhead/endpoint/gateway-address")
+    """Command ``overlay``: prepares, then follows both files until it is stopped."""
+    endpoint = environment.get("BULKHEAD_ENDPOINT", "/run/bulkhead/endpoint/gateway-address")
+    listed = environment.get("BULKHEAD_DIRECT", "/run/bulkhead/endpoint/direct")
     pod_name, pod_ip = environment.get("POD_NAME", ""), conf.pod_address(environment)
     log("overlay_ready", **prepare(config, pod_name, pod_ip))
-    last = live_address()
-    applied: tuple[IPv4Address | None] | None = None  # None: nothing yet, so that the first look always applies
-    complaint, repaired = "", time.monotonic()
+    last, direct = live(config.cluster_networks)
+    applied: tuple[IPv4Address | None, tuple[Direct, ...]] | None = None  # so that the first look always applies
+    complaints, repaired = {"endpoint": "", "direct": ""}, time.monotonic()
     while True:
-        address, why = next_address(read_text(path), last)
-        if why != complaint:
-            log("endpoint_unusable" if why else "endpoint_usable", detail=why)
-            complaint = why
+        last, why = next_address(read_text(endpoint), last)
+        direct, why_direct = next_direct(read_text(listed), direct, config.cluster_networks)
+        for name, said in (("endpoint", why), ("direct", why_direct)):
+            if said != complaints[name]:
+                log(f"{name}_unusable" if said else f"{name}_usable", detail=said)
+                complaints[name] = said
+        wanted = (None, ()) if direct is None else (last, direct)
         due = time.monotonic() - repaired >= REPAIR_SECONDS
-        if applied != (address,) or due:
+        if applied != wanted or due:
             try:
-                point_to(config, address)
-                if applied != (address,):
-                    log("gateway", address=str(address) if address else "")
-                applied, last = (address,), address
+                point_to(config, *wanted)
+                if applied is None or applied[0] != wanted[0]:
+                    log("gateway", address=str(wanted[0]) if wanted[0] else "")
+                if applied is None or applied[1] != wanted[1]:
+                    log("direct", destinations=list(elements(wanted[1])))
+                applied = wanted
                 if due:
                     prepare(config, pod_name, pod_ip)
                     repaired = time.monotonic()

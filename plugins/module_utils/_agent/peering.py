@@ -8,9 +8,11 @@
 The registry says who may be behind which gateway and with which inner addresses::
 
     {"gateways": {"vpnarr": {"network": "10.222.1.0/24", "vni": 7001, "port": 14789, "clients":
-        {"downloads.qbittorrent": {"namespace": "downloads", "first_index": 10, "size": 4}}}}}
+        {"downloads.qbittorrent": {"namespace": "downloads", "first_index": 10, "size": 4,
+            "direct": [{"protocol": "tcp", "address": "10.96.3.4", "port": 7878}]}}}}}
 
-The pods say where they are. Keys that are not listed here belong to others and are left alone.
+``direct`` is what its pods may reach without the VPN. A client without that key was registered by an older collection,
+and nobody tells its pods. The pods say where they are. Keys that are not listed here belong to others and are left alone.
 """
 
 from __future__ import annotations
@@ -32,16 +34,22 @@ GATEWAY_ROLE = "gateway"
 _LAST_FAILURE = 128  # exit codes above it are signals
 ADDRESS = PREFIX + "gateway-address"
 PEERS = PREFIX + "peers"
+DIRECT = PREFIX + "direct"
+NOTHING = "[]"
 AGAIN = "\n"  # what a value ends with that was written twice; readers of the files ignore it
 
 
 @dataclass(frozen=True)
 class Room:
-    """Inner addresses of one client: ``size`` of them from ``first_index`` on, for pods of one namespace."""
+    """Inner addresses of one client: ``size`` of them from ``first_index`` on, for pods of one namespace.
+
+    ``direct`` is the text that tells them their direct destinations.
+    """
 
     namespace: str
     first_index: int
     size: int
+    direct: str | None = None
 
 
 @dataclass(frozen=True)
@@ -106,8 +114,17 @@ def _link(name: str, link: Mapping[str, Any]) -> Link:
             or size < 1
         ):
             raise ConfigError(f"Client {client} of gateway {name} has no usable addresses in the registry.")
-        clients[str(client)] = Room(str(room["namespace"]), first, size)
+        clients[str(client)] = Room(str(room["namespace"]), first, size, _direct(room))
     return Link(network, clients)
+
+
+def _direct(room: Mapping[str, Any]) -> str | None:
+    """The list of a client as its pods get it; one that they would not take is none for anybody (ConfigError)."""
+    if "direct" not in room:
+        return None
+    text = json.dumps(room["direct"], sort_keys=True, separators=(",", ":"))
+    conf.parse_direct(text, (IPv4Network("0.0.0.0/0"),))  # which networks are the cluster's the pods themselves know
+    return text
 
 
 def parse_pod(item: Mapping[str, Any]) -> Pod:
@@ -164,12 +181,13 @@ def decide(
     patches = []
     for namespace in sorted(clients):
         for pod in clients[namespace] or ():
-            patches += _difference(pod, ADDRESS, _address_for(pod, registry, gateways))
+            told = {ADDRESS: _address_for(pod, registry, gateways), DIRECT: _direct_for(pod, registry)}
+            patches += _difference(pod, told)
     for pod in gateways:
         name = pod.labels.get(GATEWAY_LABEL, "")
         if pod.alive and name in registry:
             held = pod.annotations.get(PEERS, "").strip()
-            patches += _difference(pod, PEERS, _peers(name, registry[name], clients, held))
+            patches += _difference(pod, {PEERS: _peers(name, registry[name], clients, held)})
     return patches
 
 
@@ -180,17 +198,22 @@ def to_replace(registry: Mapping[str, Link], gateways: Iterable[Pod] | None) -> 
     ]
 
 
-def _difference(pod: Pod, key: str, value: str) -> list[Patch]:
-    """The value, and at the next tick the same once more.
+def _difference(pod: Pod, wanted: Mapping[str, str]) -> list[Patch]:
+    """The values in one patch, and at the next tick the same once more.
 
     A kubelet that is at the pod's volumes just when an update arrives may write the old text and leave it until its next
     periodic sync, 60 to 90 s later (of the kind of kubernetes/kubernetes#59813; seen in 1 of 381 updates on a busy node).
     Another change of the annotation makes it look again; missing both is as rare as the square of that.
     """
-    held = pod.annotations.get(key)
-    if not pod.alive or held == value + AGAIN or (held is None and not value):  # absent and empty are the same file
+    if not pod.alive:
         return []
-    return [Patch(pod.namespace, pod.name, pod.uid, {key: value + AGAIN if held == value else value})]
+    changes = {}
+    for key, value in wanted.items():
+        held = pod.annotations.get(key)
+        if held == value + AGAIN or (held is None and not value):  # absent and empty are the same file
+            continue
+        changes[key] = value + AGAIN if held == value else value
+    return [Patch(pod.namespace, pod.name, pod.uid, changes)] if changes else []
 
 
 def _address_for(pod: Pod, registry: Mapping[str, Link], gateways: Iterable[Pod]) -> str:
@@ -200,6 +223,15 @@ def _address_for(pod: Pod, registry: Mapping[str, Link], gateways: Iterable[Pod]
         return ""
     found = [one for one in gateways if one.labels.get(GATEWAY_LABEL) == name and one.alive and one.address]
     return str(found[0].address) if len(found) == 1 else ""
+
+
+def _direct_for(pod: Pod, registry: Mapping[str, Link]) -> str:
+    """What a pod may reach without the VPN; nothing once it is not registered any more."""
+    name, held = pod.labels.get(GATEWAY_LABEL, ""), pod.annotations.get(DIRECT, "").strip()
+    if name not in registry or inner_address(registry[name], pod) is None:
+        return NOTHING if held else ""
+    told = registry[name].clients[pod.labels[CLIENT_LABEL]].direct
+    return held if told is None else told
 
 
 def inner_address(link: Link, pod: Pod) -> IPv4Address | None:

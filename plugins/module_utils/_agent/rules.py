@@ -101,7 +101,7 @@ def _carrier_in(port: int, sources: str) -> tuple[Rule, Chain]:
 
 
 def guard_table(config: Client) -> Table:
-    """The guard of a client pod. ``gateway`` is empty until the overlay agent knows the gateway: sealed."""
+    """The guard of a client pod. ``gateway`` and ``direct`` are empty until the overlay agent is told: sealed."""
     overlay, eth0 = OVERLAY_DEVICE, POD_DEVICE
     carrier, carrier_chain = _carrier_in(config.port, "gateway")
     ingress = (
@@ -134,7 +134,6 @@ def guard_table(config: Client) -> Table:
         ),
     )
     inside = sorted({*LOCAL_NETWORKS, *map(str, config.cluster_networks)})
-    direct = sorted({f"{item.protocol} . {item.address} . {item.port}" for item in config.direct})
     return Table(
         "inet",
         GUARD,
@@ -150,7 +149,7 @@ def guard_table(config: Client) -> Table:
         ),
         (
             NamedSet("gateway", "ipv4_addr"),
-            NamedSet("direct", "inet_proto . ipv4_addr . inet_service", tuple(direct), interval=True),
+            NamedSet("direct", "inet_proto . ipv4_addr . inet_service", interval=True),
             NamedSet("inside", "ipv4_addr", tuple(inside), interval=True),
         ),
         (DROPPED, DROPPED_IN, DROPPED_CARRIER),

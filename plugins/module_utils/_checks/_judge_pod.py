@@ -88,12 +88,12 @@ def guard_hash(evidence: PodEvidence) -> Finding:
     finding = same_rules(proof, fact("guard"), fact("egress"), fact("rendered"), "guard", fact("agent"))
     if finding.result != "pass":
         return finding
-    # The rules are those of the pod's own configuration; that has to be the inventory's.
-    if isinstance(evidence.config, Missing):
-        return unknown(str(evidence.config))
-    if isinstance(evidence.direct, Missing):
-        return unknown(str(evidence.direct))
-    listed, meant = _canonical(evidence.config.get("direct")), _canonical(evidence.direct)
+    # The pod is told its destinations while it runs: those it admits now have to be the inventory's.
+    listed = fact("direct")
+    for one in (listed, evidence.direct):
+        if isinstance(one, Missing):
+            return unknown(str(one))
+    listed, meant = _canonical(listed), _canonical(evidence.direct)
     if listed != meant:
         extra = len([one for one in listed if one not in meant])
         return failed(

@@ -29,7 +29,7 @@ BULK = 256 * 1024  # bytes each way
 LITERALS = {"lan": "192.168.0.1", "link-local": "169.254.169.254", "multicast": "239.255.255.250"}
 CLIENT_TABLE, GATEWAY_TABLE = "bulkhead_guard", "bulkhead_gateway"
 _COMMON = ("agent", "netns", "tools", "guard", "egress", "rendered", "link", "mtu", "fdb", "neighbours", "mesh")
-CLIENT_FACTS = (*_COMMON, "routes", "addresses", "resolv", "ping_groups")
+CLIENT_FACTS = (*_COMMON, "direct", "routes", "addresses", "resolv", "ping_groups")
 GATEWAY_FACTS = (*_COMMON, "forward", "forwards")
 Entry = dict[str, Any]
 

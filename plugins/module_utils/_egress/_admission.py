@@ -169,7 +169,7 @@ def endpoints_admission(gateways: Sequence[Gateway]) -> list[_Object]:
     writers: dict[str, list[str]] = {}
     for gateway in sorted(gateways, key=lambda one: (one.namespace, one.name)):
         writers.setdefault(endpoints_user(gateway.namespace), []).append(gateway.name)
-    ours = [_names.ADDRESS_ANNOTATION, _names.PEERS_ANNOTATION]
+    ours = list(_names.ENDPOINT_ANNOTATIONS)
     # The writer of no gateway is nobody; an empty map literal would have no types.
     known = literal(writers or {"nobody": [""]})
     variables = {
@@ -186,7 +186,7 @@ def endpoints_admission(gateways: Sequence[Gateway]) -> list[_Object]:
         (
             f"variables.ours.all(k, {present} && {same}) || (request.operation == 'UPDATE' && variables.writer && "
             "variables.gateway in variables.writers[request.userInfo.username])",
-            f"Only the endpoint controller of the VPN gateway writes {' and '.join(ours)}, on pods that exist.",
+            f"Only the endpoint controller of the VPN gateway writes {', '.join(ours)}, on pods that exist.",
         ),
         (
             "!variables.writer || request.operation != 'UPDATE' || (dyn(object).spec == dyn(oldObject).spec && "
@@ -195,7 +195,7 @@ def endpoints_admission(gateways: Sequence[Gateway]) -> list[_Object]:
             "object.metadata.?finalizers.orValue([]) == oldObject.metadata.?finalizers.orValue([]) && "
             f"variables.before.all(k, k in variables.ours || k in variables.after) && "
             f"variables.after.all(k, k in variables.ours || (k in variables.before && {same})))",
-            f"The endpoint controller of a VPN gateway writes nothing but {' and '.join(ours)}.",
+            f"The endpoint controller of a VPN gateway writes nothing but {', '.join(ours)}.",
         ),
     ]
     concerned = _any(

@@ -23,7 +23,6 @@ from ansible_collections.bulkhead.mesh.plugins.module_utils._egress import (
     _pieces,
     _policy,
     _resolver,
-    _services,
 )
 from ansible_collections.bulkhead.mesh.plugins.module_utils._egress._model import Client, Gateway
 from ansible_collections.bulkhead.mesh.plugins.module_utils._egress._registry import Registry
@@ -110,10 +109,12 @@ def settings(
     gateway: Gateway,
     link: Mapping[str, Any],
     room: Mapping[str, Any],
-    destinations: Sequence[_services.Destination],
     site: Site,
 ) -> _pieces.Settings:
-    """How this client is attached; ``link`` and ``room`` are the gateway's and the client's parts of an allocation."""
+    """How this client is attached; ``link`` and ``room`` are the gateway's and the client's parts of an allocation.
+
+    What follows Services is not in it: a change of it would replace the pods.
+    """
     resolver = _address.gateway_address(link["network"])
     config = {
         "role": "client",
@@ -123,7 +124,6 @@ def settings(
         "network": link["network"],
         "first_index": room["first_index"],
         "mtu": gateway.mtu,
-        "direct": _services.direct(destinations, site.cluster_networks.get("pods", ()), site.ambient, client.namespace),
         "cluster_networks": ipv4(network for listed in site.cluster_networks.values() for network in listed),
         "resolver": resolver,
     }

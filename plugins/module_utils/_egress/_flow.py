@@ -124,7 +124,7 @@ class Plan:
         return "update" if attached else "attach"
 
 
-def entry(client: Client, held: Held) -> _registry.Entry | None:
+def entry(client: Client, held: Held, site: Site) -> _registry.Entry | None:
     """What the gateway has to know of a client that stays; None if there is no such workload."""
     workload = held.get(client.kind, client.namespace, client.name)
     if workload is None:
@@ -137,6 +137,7 @@ def entry(client: Client, held: Held) -> _registry.Entry | None:
         client.namespace,
         workload["spec"].get("selector") or {},
         {f"{one.service}.{one.namespace}": one.address for one in destinations},
+        _services.direct(destinations, site.cluster_networks.get("pods", ()), site.ambient, client.namespace),
     )
 
 
@@ -211,7 +212,7 @@ def plan_attach(
         site.probe_addresses,
         ports,
     )
-    settings = _client_objects.settings(client, carrier, link, room, destinations, site)
+    settings = _client_objects.settings(client, carrier, link, room, site)
     operations = _template.attach(workload, settings)
     attached = _patch.apply_patch(copy.deepcopy(workload), operations)["spec"]["template"]
     new = _admission.mark_of(attached)

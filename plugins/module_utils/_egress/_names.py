@@ -21,6 +21,8 @@ DNS_CAPTURE_ANNOTATION = "ambient.istio.io/dns-capture"
 # Written on pods by the endpoint controller, at run time only.
 ADDRESS_ANNOTATION = PREFIX + "gateway-address"
 PEERS_ANNOTATION = PREFIX + "peers"
+DIRECT_ANNOTATION = PREFIX + "direct"
+ENDPOINT_ANNOTATIONS = (ADDRESS_ANNOTATION, PEERS_ANNOTATION, DIRECT_ANNOTATION)
 ENDPOINTS_ACCOUNT = "bulkhead-endpoints"
 
 ROLE_LABEL = PREFIX + "role"

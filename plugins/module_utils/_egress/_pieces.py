@@ -20,6 +20,7 @@ from ansible_collections.bulkhead.mesh.plugins.module_utils._egress import _agen
 
 ENDPOINT_MOUNT = "/run/bulkhead/endpoint"
 ENDPOINT_FILE = "gateway-address"
+DIRECT_FILE = "direct"
 # The service account admission plugin mounts the token here unless something is mounted already.
 TOKEN_MOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
 NDOTS = "2"
@@ -66,13 +67,17 @@ def dns_config(settings: Settings, namespace: str) -> dict[str, Any]:
 
 
 def volumes(settings: Settings) -> list[dict[str, Any]]:
-    """The agent, and the gateway's address as the endpoint controller writes it on the pod."""
-    field = {"apiVersion": "v1", "fieldPath": f"metadata.annotations['{_names.ADDRESS_ANNOTATION}']"}
+    """The agent, and the gateway's address and the direct destinations as the endpoint controller writes them on the pod."""
+    files = {ENDPOINT_FILE: _names.ADDRESS_ANNOTATION, DIRECT_FILE: _names.DIRECT_ANNOTATION}
+    items = [
+        {"path": path, "fieldRef": {"apiVersion": "v1", "fieldPath": f"metadata.annotations['{annotation}']"}}
+        for path, annotation in files.items()
+    ]
     return [
         _agent_files.volume(settings.agent, settings.agent_files),
         {
             "name": _names.ENDPOINT_VOLUME,
-            "downwardAPI": {"items": [{"path": ENDPOINT_FILE, "fieldRef": field}], "defaultMode": 0o444},
+            "downwardAPI": {"items": items, "defaultMode": 0o444},
         },
     ]
 
@@ -81,6 +86,15 @@ def gateway_address(pod: Mapping[str, Any]) -> str | None:
     """What the endpoint controller told a live pod: empty seals it, None is nothing yet. The controller adds white space."""
     written = (pod["metadata"].get("annotations") or {}).get(_names.ADDRESS_ANNOTATION)
     return None if written is None else str(written).strip()
+
+
+def told_direct(pod: Mapping[str, Any]) -> list[dict[str, Any]] | None:
+    """The direct destinations the endpoint controller told a live pod; None is nothing yet, or nothing that can be read."""
+    try:
+        told = json.loads((pod["metadata"].get("annotations") or {}).get(_names.DIRECT_ANNOTATION) or "")
+    except ValueError:
+        return None
+    return told if isinstance(told, list) else None
 
 
 def init_containers(settings: Settings, equal: bool = False) -> list[dict[str, Any]]:

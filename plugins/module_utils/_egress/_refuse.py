@@ -49,7 +49,6 @@ _INJECTORS = (
     ("labels", "setGateway", None, "pod-gateway puts another VPN into the pod"),
 )
 _NETWORKS = ("k8s.v1.cni.cncf.io/networks", "v1.multus-cni.io/default-network")
-_RUN_TIME = (_names.ADDRESS_ANNOTATION, _names.PEERS_ANNOTATION)
 
 
 def kind_remedy(kind: Any) -> str:
@@ -163,7 +162,7 @@ def _metadata(workload: Mapping[str, Any]) -> list[Problem]:
         if key in _NETWORKS:
             reason = "a second network is a way past the VPN"
             problems.append(_problem(workload, path, held, reason, "remove it"))
-        if key in _RUN_TIME:
+        if key in _names.ENDPOINT_ANNOTATIONS:
             reason = "only the endpoint controller writes it, on pods"
             problems.append(_problem(workload, path, held, reason, "remove it from the template"))
     return problems

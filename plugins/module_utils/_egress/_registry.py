@@ -11,10 +11,12 @@ to know of its clients comes from it, so that gateways can be set up again witho
     {"gateways": {"vpnarr": {"network": "10.222.1.0/24", "vni": 7001, "port": 14789, "clients": {
         "downloads.qbittorrent": {"namespace": "downloads", "first_index": 10, "size": 4,
             "selector": {"matchLabels": {"app": "qbittorrent"}},
-            "services": {"radarr.core": "10.96.3.4"}}}}}}
+            "services": {"radarr.core": "10.96.3.4"},
+            "direct": [{"protocol": "tcp", "address": "10.96.3.4", "port": 7878}]}}}}}
 
 ``selector`` is the workload's own, for the gateway's NetworkPolicy; ``services`` are names the gateway's resolver
-answers, without the cluster's domain. Keys that are not named here are kept as they are.
+answers, without the cluster's domain. ``direct`` is what its pods reach without the VPN; the endpoint controller tells
+them, so that another address of a Service replaces no pod. Keys that are not named here are kept as they are.
 """
 
 from __future__ import annotations
@@ -38,12 +40,13 @@ Registry = dict[str, dict[str, dict[str, Any]]]
 
 @dataclass(frozen=True)
 class Entry:
-    """A client to register. ``services``: name as ``service.namespace`` -> cluster IP."""
+    """A client to register. ``services``: name as ``service.namespace`` -> cluster IP; ``direct``: the guard's set."""
 
     demand: _address.Demand
     namespace: str
     selector: Mapping[str, Any]
     services: Mapping[str, str] = field(default_factory=dict)
+    direct: Sequence[Mapping[str, Any]] = ()
 
 
 def parse(config_map: Mapping[str, Any] | None, namespace: str) -> tuple[Registry, list[Problem]]:
@@ -154,6 +157,7 @@ def _facts(entry: Entry) -> dict[str, Any]:
         "namespace": entry.namespace,
         "selector": copy.deepcopy(dict(entry.selector)),
         "services": dict(entry.services),
+        "direct": [dict(one) for one in entry.direct],
     }
 
 

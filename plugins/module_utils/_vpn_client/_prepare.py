@@ -71,7 +71,7 @@ def prepare(
     if problems:
         raise Refused(problems)
     staying = [one for one in clients if one.state == "present"]
-    entries = [one for one in (_flow.entry(client, held) for client in staying) if one is not None]
+    entries = [one for one in (_flow.entry(client, held, site) for client in staying) if one is not None]
     attached, problems = _registry.update(before, known, entries, site.cluster_networks)
     if problems:
         raise Refused(problems)

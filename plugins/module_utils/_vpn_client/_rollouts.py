@@ -131,6 +131,8 @@ class Rollouts:
             address = _pieces.gateway_address(blocked)
             shown = {None: "not written yet", "": "empty, which means sealed"}.get(address, address)
             parts.append(f"the gateway's address on it is {shown}")
+            if address and _pieces.told_direct(blocked) is None:
+                parts.append("what it may reach without the VPN is not written on it yet")
             parts += self._gateway(plan) if container in _names.CONTAINERS else []
         return KubeError(
             f"{what} is not ready after {self.timeout:g} s: {'; '.join(parts)}. {_meaning(plan, container)} Look at: "

@@ -20,7 +20,6 @@ CLIENT = {
     "network": "10.222.1.0/24",
     "first_index": 10,
     "mtu": None,
-    "direct": [{"protocol": "tcp", "address": "10.96.3.4", "port": 7878}],
     "cluster_networks": ["10.244.0.0/16", "10.96.0.0/16"],
     "resolver": "10.222.1.1",
 }
@@ -34,7 +33,6 @@ GATEWAY = {
     "mtu": None,
     "mark": 0xCA6C,
 }
-WHOLE_NET = " in the agent's configuration; name the service, not the whole net."
 NOT_NETWORK = " in the agent's configuration; it must be an IPv4 network."
 NOT_ADDRESS = " in the agent's configuration; it must be an IPv4 address."
 NETWORK = ipaddress.IPv4Network("10.222.1.0/24")
@@ -48,7 +46,6 @@ def read(data: Any) -> config.Client | config.Gateway:
 def test_client() -> None:
     found = read(CLIENT)
     assert isinstance(found, config.Client)
-    assert found.direct == (config.Direct("tcp", ipaddress.IPv4Network("10.96.3.4/32"), 7878),)
     assert config.client_address(found, "qbittorrent-3") == ipaddress.IPv4Address("10.222.1.13")
 
 
@@ -67,8 +64,6 @@ def test_gateway() -> None:
         (CLIENT, {"network": "10.222.1.5/24"}, "network has '10.222.1.5/24'" + NOT_NETWORK),
         (CLIENT, {"network": "10.244.9.0/24"}, "network 10.244.9.0/24 overlaps the cluster network 10.244.0.0/16; give the gateway another one."),
         (CLIENT, {"first_index": 1}, "first_index is 1 in the agent's configuration; it must be a number from 2 to 254."),
-        (CLIENT, {"direct": [{"protocol": "tcp", "address": "0.0.0.0/0", "port": 1}]}, "direct has 0.0.0.0/0" + WHOLE_NET),
-        (CLIENT, {"direct": [{"protocol": "tcp", "address": "fd00::1", "port": 1}]}, "direct has 'fd00::1'" + NOT_NETWORK),
         (GATEWAY, {"endpoint": {"address": "vpn.example", "port": 1}}, "endpoint.address is 'vpn.example'" + NOT_ADDRESS),
         (GATEWAY, {"endpoint": None}, "endpoint is missing in the agent's configuration; it must have address and port."),
         (GATEWAY, {"tunnel_device": "eth0"}, "tunnel_device is 'eth0' in the agent's configuration; that device has another use."),
@@ -118,6 +113,49 @@ def test_mtu(pod: int, limits: tuple[int | None, ...], tunnel: int, overlay: int
     assert config.tunnel_mtu(pod, *limits) == tunnel
     assert config.overlay_mtu(pod, *limits) == overlay
     assert overlay + 50 <= pod
+
+
+DIRECT = {"protocol": "tcp", "address": "10.96.3.4", "port": 7878}
+
+
+def test_direct_destinations() -> None:
+    net = {"protocol": "udp", "address": "10.244.0.0/16", "port": 53}
+    assert config.parse_direct(json.dumps([net, DIRECT, DIRECT]) + "\n") == (
+        config.Direct("tcp", ipaddress.IPv4Network("10.96.3.4/32"), 7878),
+        config.Direct("udp", ipaddress.IPv4Network("10.244.0.0/16"), 53),
+    )
+    assert config.parse_direct("[]\n") == ()
+
+
+@pytest.mark.parametrize("text", ["", "\n"])
+def test_nothing_said_is_not_no_destination(text: str) -> None:
+    assert config.parse_direct(text) is None
+
+
+@pytest.mark.parametrize(
+    ("told", "sentence"),
+    [
+        ("{", "The list of direct destinations is not JSON."),
+        ({}, "The list of direct destinations is not a list."),
+        (["tcp"], "direct has 'tcp' in its list; protocol must be tcp or udp."),
+        ({"protocol": "sctp"}, "protocol must be tcp or udp."),
+        ({"address": "0.0.0.0/0"}, "direct has 0.0.0.0/0 in its list; name the service, not the whole net."),
+        ({"address": "fd00::1"}, "direct has 'fd00::1' in its list; it must be an IPv4 network."),
+        ({"port": 0}, "direct has port 0 in its list; it must be a number from 1 to 65535."),
+        ({"port": True}, "direct has port True in its list; it must be a number from 1 to 65535."),
+        ({"address": "9.9.9.9"}, "direct has 9.9.9.9/32 in its list; it is in no network of the cluster."),
+    ],
+)
+def test_one_bad_destination_makes_the_list_bad(told: Any, sentence: str) -> None:
+    told = [DIRECT, {**DIRECT, **told}] if isinstance(told, dict) and told else told
+    with pytest.raises(config.ConfigError) as caught:
+        config.parse_direct(told if isinstance(told, str) else json.dumps(told), (ipaddress.IPv4Network("9.9.8.0/24"),))
+    assert str(caught.value).endswith(sentence)
+
+
+def test_a_cluster_may_have_public_addresses() -> None:
+    text = json.dumps([{**DIRECT, "address": "9.9.9.9"}])
+    assert config.parse_direct(text, (ipaddress.IPv4Network("9.9.9.0/24"),))
 
 
 @pytest.mark.parametrize(("text", "address"), [("", None), ("\n", None), ("10.244.0.7\n", "10.244.0.7")])

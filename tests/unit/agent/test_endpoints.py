@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import copy
 import http.client
 import http.server
 import json
@@ -128,6 +129,73 @@ def test_sealing_is_said_twice_as_well() -> None:
         assert result == {"downloads/qbit-0": {"bulkhead.mesh/gateway-address": wanted}}
     assert decide([], client(annotations={"bulkhead.mesh/gateway-address": "\n"})) == {}
     assert conf.parse_gateway_address("\n") is None
+
+
+TOLD = '[{"address":"10.96.3.4","port":7878,"protocol":"tcp"}]'
+ADDRESSED = {"bulkhead.mesh/gateway-address": "10.244.0.2\n"}
+
+
+def with_direct(direct: Any) -> Any:
+    """The registry with a list of direct destinations for the first client."""
+    data = copy.deepcopy(DATA)
+    data["gateways"]["vpnarr"]["clients"]["downloads.qbit"]["direct"] = direct
+    return peering.parse_registry(json.dumps(data))
+
+
+def direct_of(*clients: Any, direct: Any = None, **more: Any) -> dict[str, str]:
+    """What is written about direct destinations, by pod; the list is ``TOLD`` unless another is given."""
+    registry = with_direct(json.loads(TOLD) if direct is None else direct)
+    result = decide([gateway()], *clients, registry=registry, **more)
+    return {name: one["bulkhead.mesh/direct"] for name, one in result.items() if "bulkhead.mesh/direct" in one}
+
+
+def test_direct_destinations_come_with_the_address_in_one_patch() -> None:
+    result = decide([gateway()], client(), registry=with_direct(json.loads(TOLD)))
+    assert result["downloads/qbit-0"] == {
+        "bulkhead.mesh/gateway-address": "10.244.0.2",
+        "bulkhead.mesh/direct": TOLD,
+    }
+    assert conf.parse_direct(TOLD) == (conf.Direct("tcp", conf.Network4("10.96.3.4/32"), 7878),)
+
+
+def test_no_destination_is_said_too_as_the_pod_waits_for_it() -> None:
+    assert direct_of(client(), direct=[]) == {"downloads/qbit-0": "[]"}
+
+
+def test_another_list_is_said_twice() -> None:
+    for held, wanted in (("[]", TOLD), ("[]\n", TOLD), (TOLD, TOLD + "\n")):
+        assert direct_of(client(annotations={**ADDRESSED, "bulkhead.mesh/direct": held})) == {
+            "downloads/qbit-0": wanted
+        }
+    assert direct_of(client(annotations={**ADDRESSED, "bulkhead.mesh/direct": TOLD + "\n"})) == {}
+
+
+def test_a_client_of_an_older_registry_is_told_nothing() -> None:
+    """Its pods have their destinations in their own configuration, or keep those they were told last."""
+    for held in ({}, {"bulkhead.mesh/direct": TOLD + "\n"}):
+        assert decide([], client(annotations=held)) == {}
+
+
+@pytest.mark.parametrize(
+    "stranger",
+    [client("downloads/qbit-2"), client(client="downloads.other"), client("media/qbit-0"), client(gateway="other")],
+    ids=["ordinal", "client", "namespace", "gateway"],
+)
+def test_unregistered_pods_reach_nothing_directly(stranger: Any) -> None:
+    name = f"{stranger['metadata']['namespace']}/{stranger['metadata']['name']}"
+    assert direct_of(stranger) == {}
+    stranger["metadata"]["annotations"] = {"bulkhead.mesh/direct": TOLD + "\n"}
+    assert direct_of(stranger) == {name: "[]"}
+
+
+def test_failed_read_of_a_client_namespace_leaves_what_its_pods_were_told() -> None:
+    assert direct_of(blind=("downloads",)) == {}
+
+
+@pytest.mark.parametrize("direct", [None, {}, "tcp", [None], [{"protocol": "tcp", "address": "x", "port": 1}]])
+def test_a_list_that_pods_would_not_take_leaves_the_last_good_registry(direct: Any) -> None:
+    with pytest.raises(conf.ConfigError):
+        with_direct(direct)
 
 
 def test_peers_are_sorted_as_numbers_and_by_ordinal() -> None:

@@ -17,10 +17,6 @@ CLIENT = config.client(
         "port": 14789,
         "network": "10.222.1.0/24",
         "first_index": 10,
-        "direct": [
-            {"protocol": "tcp", "address": "10.96.3.4", "port": 7878},
-            {"protocol": "tcp", "address": "10.244.0.0/16", "port": 15008},
-        ],
         "cluster_networks": ["10.244.0.0/16"],
     }
 )
@@ -70,7 +66,7 @@ def test_eth0_is_left_only_by_name(table: tables.Table) -> None:
 def test_guard_starts_sealed() -> None:
     sets = {named.name: named.elements for named in BOTH[0].sets}
     assert sets["gateway"] == ()
-    assert sets["direct"] == ("tcp . 10.244.0.0/16 . 15008", "tcp . 10.96.3.4/32 . 7878")
+    assert sets["direct"] == ()
     assert set(sets["inside"]) == {"10.244.0.0/16", "127.0.0.0/8", "169.254.0.0/16"}
 
 

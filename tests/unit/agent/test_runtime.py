@@ -40,6 +40,37 @@ def test_next_address(text: str | None, address: str | None, complains: bool) ->
     assert (found and str(found), bool(why)) == (address, complains)
 
 
+DIRECT = config.parse_direct('[{"protocol": "tcp", "address": "10.96.3.4", "port": 7878}]')
+OTHER = '[{"protocol": "udp", "address": "10.244.0.0/16", "port": 81}]'
+
+
+@pytest.mark.parametrize(
+    ("text", "last", "found", "complains"),
+    [
+        (OTHER, DIRECT, config.parse_direct(OTHER), False),
+        (OTHER, None, config.parse_direct(OTHER), False),
+        ("[]", DIRECT, (), False),
+        ("", DIRECT, DIRECT, False),  # a new controller may not have written yet
+        ("", None, None, True),
+        (None, DIRECT, DIRECT, True),
+        (None, None, None, True),
+        ("x", DIRECT, DIRECT, True),
+        ("x", (), (), True),
+        ('[{"protocol": "tcp", "address": "9.9.9.9", "port": 1}]', DIRECT, DIRECT, True),
+    ],
+)
+def test_next_direct(text: str | None, last: Any, found: Any, complains: bool) -> None:
+    now, why = overlay.next_direct(text, last)
+    assert (now, bool(why)) == (found, complains)
+
+
+def test_destinations_are_read_back_from_the_guard() -> None:
+    known = (*(DIRECT or ()), *(config.parse_direct(OTHER) or ()))
+    listed = {"tcp . 10.96.3.4 . 7878", "udp . 10.244.0.0/16 . 81", "tcp . 9.9.9.9 . 1", "tcp . 10.0.0.1 . 1-2"}
+    assert overlay.admitted(listed) == known
+    assert overlay.admitted({one.replace("/32", "") for one in overlay.elements(known)}) == known
+
+
 def test_pulse() -> None:
     pulse = gateway.Pulse()
     assert not pulse.alive(0) and not pulse.quiet(0)  # no device: nobody to ask

@@ -20,7 +20,7 @@ from typing import Any
 from .place import STATE, agent, mounted
 
 COMMAND = 10.0  # seconds for ip, nft and bridge
-CHANGING = ("gateway", "peers", "inner")  # sets that the agents fill at run time
+CHANGING = ("gateway", "peers", "inner", "direct")  # sets that the agents fill at run time
 
 
 def mounted_agent() -> Any:
@@ -85,9 +85,18 @@ def rendered(config: Any, table: Any) -> Any:
         if seen.get(name) != meant.get(name):
             return f"chain {name} differs"
     for one in wanted.sets:
-        if one.name not in CHANGING and nft._covered(one.elements) != nft._covered(nft.elements(items, one.name)):
+        if one.name not in CHANGING and nft.covered(one.elements) != nft.covered(nft.elements(items, one.name)):
             return f"set {one.name} differs"
     return "older agent" if older else "equal"
+
+
+def direct(table: Any) -> Any:
+    """The destinations that a guard lets pass beside the VPN just now, in the form of the registry."""
+    nft, found = agent("nft"), []
+    for element in sorted(nft.elements(nft.listing("inet", table), "direct")):
+        protocol, address, port = element.split(" . ")
+        found.append({"protocol": protocol, "address": address, "port": int(port)})
+    return found
 
 
 def live(table: Any) -> Any:
@@ -215,6 +224,7 @@ def fact_makers(request: Any) -> Any:
             name: read(f"/proc/sys/net/ipv4/conf/{name}/forwarding").strip() == "1"
             for name in os.listdir("/proc/sys/net/ipv4/conf")
         },
+        "direct": lambda: direct(table),
         "rendered": lambda: rendered(config, table),
         "routes": lambda: routes(request.get("routes") or {}),
         "addresses": addresses,

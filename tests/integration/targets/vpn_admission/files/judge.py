@@ -43,7 +43,7 @@ GONE = 60.0
 CLIENT = Workload("StatefulSet", PREFIX + "downloads", "qbittorrent", "vpnarr")
 GATEWAYS = [Gateway(name, PREFIX + where, "wg") for name, where in (("vpnarr", "vpn"), ("spare", "vpn"), ("tv", "tv"))]
 NOW, BEFORE = ("0123456789abcdef", "example.org/agent:1"), ("fedcba9876543210", "example.org/agent:0")
-CONFIG = {"role": "client", "direct": [{"protocol": "tcp", "address": "10.96.0.7/32", "port": 7878}]}
+CONFIG = {"role": "client", "cluster_networks": ["10.96.0.0/16"]}
 USERS = {
     "alice": "alice",
     "controller": _admission.endpoints_user(PREFIX + "vpn"),

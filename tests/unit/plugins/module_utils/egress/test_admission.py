@@ -109,7 +109,7 @@ def test_mark_has_all_that_makes_a_guard_another_one(
     assert json.loads(mark.env) == spec["initContainers"][0]["env"] == spec["initContainers"][1]["env"]
     assert json.loads(mark.mounts) == spec["initContainers"][0]["volumeMounts"]
     assert json.loads(mark.endpoint) == [one for one in spec["volumes"] if one["name"] == "bulkhead-endpoint"]
-    changes = ({"config": {"direct": ["x"]}}, {"agent": "f" * 16}, {"image": "example.org/agent:2"})
+    changes = ({"config": {"vni": 7}}, {"agent": "f" * 16}, {"image": "example.org/agent:2"})
     marks = {mark, *(_admission.mark_of(attached(workload, settings(**one))) for one in changes)}
     assert len(marks) == 4 and None not in marks
 

@@ -153,16 +153,15 @@ def test_an_edited_guard_is_repaired_and_never_accepted(world: Any) -> None:
     assert "evil" not in str(_flow.patched(again))
 
 
-def test_other_destinations_replace_the_guard_as_another_image_does(world: Any) -> None:
+def test_other_destinations_are_registered_and_replace_no_pod(world: Any) -> None:
     held = world()
     done = _flow.Held(after(held, plan(held)))
-    wider = Client(CLIENT.kind, CLIENT.namespace, CLIENT.name, CLIENT.gateway)
-    one = _flow.plan_attach(wider, GATEWAY, LINK, True, done, SITE, True)
-    before, now = '\\\\\\"direct\\\\\\":[{', '\\\\\\"direct\\\\\\":[]'
-    wide, narrow = (json.dumps(one.apply[step]) for step in ("attach.admission", "attach.narrow"))
-    assert before in wide and now in wide
-    assert before not in narrow and now in narrow
-    assert one.steps[-1] == "attach.narrow" and "attach.effective" in one.steps
+    direct = [{"protocol": "tcp", "address": "10.96.3.4", "port": 7878}]
+    assert [dict(one) for one in _flow.entry(CLIENT, done, SITE).direct] == direct
+    fewer = Client(CLIENT.kind, CLIENT.namespace, CLIENT.name, CLIENT.gateway)
+    assert _flow.entry(fewer, done, SITE).direct == []
+    one = _flow.plan_attach(fewer, GATEWAY, LINK, False, done, SITE, True)
+    assert one.steps == ("attach.policy", "attach.registration") and one.operations == []
 
 
 @pytest.mark.parametrize("where", ["template", "pod"])
@@ -177,7 +176,7 @@ def test_a_guard_that_somebody_gave_more_destinations_is_never_accepted(world: A
         template["metadata"].update(name="qbittorrent-0", namespace="downloads")
         objects.append({"kind": "Pod", **template})
     (config,) = [one for one in template["spec"]["initContainers"][0]["env"] if one["name"] == "BULKHEAD_CONFIG"]
-    config["value"] = json.dumps({**json.loads(config["value"]), "direct": ["wide open"]})
+    config["value"] = json.dumps({**json.loads(config["value"]), "cluster_networks": ["wide open"]})
     again = plan(_flow.Held(objects), registered=True)
     assert "wide open" not in json.dumps(again.apply)
     assert ("attach.template" in again.steps) == (where == "template")
@@ -197,12 +196,10 @@ def test_a_pod_of_the_template_before_may_be_made_again(world: Any) -> None:
     assert "example.org/agent:1" in str(policy) and "example.org/agent:2" in str(policy)
 
 
-def test_the_configuration_is_one_that_the_agent_takes(world: Any, service: Any) -> None:
-    destinations, dummy = _flow._services.resolve(CLIENT, [service()])
-    made = _client_objects.settings(CLIENT, GATEWAY, LINK, LINK["clients"][CLIENT.id], destinations, SITE)
+def test_the_configuration_is_one_that_the_agent_takes() -> None:
+    made = _client_objects.settings(CLIENT, GATEWAY, LINK, LINK["clients"][CLIENT.id], SITE)
     parsed = agent_config.client(made.config)
     assert (parsed.vni, parsed.port, parsed.first_index) == (7001, 14790, 2)
-    assert [str(one.address) for one in parsed.direct] == ["10.96.3.4/32"]
     assert [str(one) for one in parsed.cluster_networks] == ["10.244.0.0/16", "192.0.2.10/32"]
     assert made.resolver == "10.222.1.1"
 

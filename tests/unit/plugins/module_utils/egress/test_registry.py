@@ -21,7 +21,9 @@ SECOND = Gateway("second", "other", "mullvad")
 def entry(name, gateway="vpnarr", pods=1, **more):
     object_ = f"StatefulSet downloads/{name}"
     demand = Demand(f"downloads.{name}", gateway, object_, pods, more.get("fixed", False))
-    return _registry.Entry(demand, "downloads", {"matchLabels": {"app": name}}, more.get("services", {}))
+    return _registry.Entry(
+        demand, "downloads", {"matchLabels": {"app": name}}, more.get("services", {}), more.get("direct", ())
+    )
 
 
 def made(registries, *args, **kwargs):
@@ -31,7 +33,8 @@ def made(registries, *args, **kwargs):
 
 
 def test_first_gateway_and_client():
-    result = made({}, [ARR], [entry("qbit", pods=2, services={"radarr.core": "10.96.3.4"})])
+    direct = [{"protocol": "tcp", "address": "10.96.3.4", "port": 7878}]
+    result = made({}, [ARR], [entry("qbit", pods=2, services={"radarr.core": "10.96.3.4"}, direct=direct)])
     assert result == {
         "vpn": {
             "gateways": {
@@ -46,6 +49,7 @@ def test_first_gateway_and_client():
                             "size": 3,
                             "selector": {"matchLabels": {"app": "qbit"}},
                             "services": {"radarr.core": "10.96.3.4"},
+                            "direct": direct,
                         }
                     },
                 }
@@ -55,11 +59,13 @@ def test_first_gateway_and_client():
 
 
 def test_the_endpoint_controller_reads_what_is_written():
-    registry = made({}, [ARR], [entry("qbit", pods=2)])["vpn"]
+    direct = [{"protocol": "tcp", "address": "10.96.3.4", "port": 7878}]
+    registry = made({}, [ARR], [entry("qbit", pods=2, direct=direct)])["vpn"]
     text = _registry.config_map("vpn", registry)["data"]["registry.json"]
     link = peering.parse_registry(text)["vpnarr"]
     assert str(link.network) == "10.222.1.0/24"
-    assert link.clients == {"downloads.qbit": peering.Room("downloads", 2, 3)}
+    told = '[{"address":"10.96.3.4","port":7878,"protocol":"tcp"}]'
+    assert link.clients == {"downloads.qbit": peering.Room("downloads", 2, 3, told)}
 
 
 def test_gateways_of_all_namespaces_keep_apart():
