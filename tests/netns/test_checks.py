@@ -181,12 +181,15 @@ def test_rules_of_an_older_agent_are_compared_by_its_own_files(checked: World, t
         return found if isinstance(found, Missing) else found.fact("rendered")
 
     assert rendered() == "older agent"
-    element = ["element", "inet", _plan.CLIENT_TABLE, "direct", "{ udp . 203.0.113.10 . 3478 }"]
-    for change, expected in (("add", "set direct differs"), ("delete", "older agent")):
+    element = ["element", "inet", _plan.CLIENT_TABLE, "inside", "{ 203.0.113.0/24 }"]
+    for change, expected in (("add", "set inside differs"), ("delete", "older agent")):
         subprocess.run(checked.enter("pod-client", "nft", change, *element), check=True)
         assert rendered() == expected
-    request["config"] = {**config, "direct": [{"protocol": "udp", "address": "203.0.113.10", "port": 3478}]}
-    assert rendered() == "set direct differs"
+    request["config"] = {**config, "cluster_networks": ["203.0.113.0/24"]}
+    assert rendered() == "set inside differs"
+    # What the guard admits directly is read as it is, whatever the agent: the inventory says what it should be.
+    found = run_probe(checked, "client", {**request, "facts": ["direct"]})
+    assert not isinstance(found, Missing) and found.fact("direct") == DIRECT
 
 
 def test_ipv6_default_that_came_back(checked: World) -> None:

@@ -75,7 +75,7 @@ def rendered(config: Any, table: Any) -> Any:
     """
     older = STATE["sent"] != mounted_agent()
     by = mounted if older else agent
-    conf, rules, nft, tables = by("config"), by("rules"), by("nft"), by("tables")
+    conf, rules, tables, nft = by("config"), by("rules"), by("tables"), agent("nft")
     client = config.get("role") == "client"
     parsed = conf.client(config) if client else conf.gateway(config)
     wanted = rules.guard_table(parsed) if client else rules.gateway_table(parsed)
