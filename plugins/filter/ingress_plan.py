@@ -24,8 +24,8 @@ positional: _input
 options:
   _input:
     description:
-      - Lists C(pools), C(peers), C(gateways) and C(namespaces) of the inventory, C(frr), and C(metallb_namespace). What is
-        left out is empty.
+      - Lists C(pools), C(peers), C(gateways) and C(namespaces) of the inventory, C(frr), C(metallb_namespace), and
+        C(metallb_values) where this collection installs MetalLB. What is left out is empty.
     type: dict
     required: true
   facts:

@@ -13,7 +13,7 @@ from typing import Any, Callable
 from ansible_collections.bulkhead.mesh.plugins.module_utils import _tailnet_look
 from ansible_collections.bulkhead.mesh.plugins.module_utils._cluster._addons import owner
 from ansible_collections.bulkhead.mesh.plugins.module_utils._cluster._finding import annotations_of, labels_of
-from ansible_collections.bulkhead.mesh.plugins.module_utils._ingress import _level, _model
+from ansible_collections.bulkhead.mesh.plugins.module_utils._ingress import _judge_announcement, _level, _model
 from ansible_collections.bulkhead.mesh.plugins.module_utils._ingress._status import OWNER_LABEL
 from ansible_collections.bulkhead.mesh.plugins.module_utils._kube import _applyset, _client, _discovery
 from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._config import Target
@@ -34,6 +34,8 @@ _AUTOMATIC = {
 _PASSING = ("Event", "Endpoints", "EndpointSlice", "PodMetrics")
 _SETS = {_applyset.ObjectSet(name, _model.HOME).id: name for name in _model.SETS}
 _OURS = {"labelSelector": f"{_applyset.PART_OF}={_applyset.ObjectSet(_model.INGRESS_SET, _model.HOME).id}"}
+# A user who may not read it is told less, and not refused.
+_OPTIONAL = ("proxy",)
 _MANAGERS = ("addonmanager.kubernetes.io/mode", "olm.managed", "argocd.argoproj.io/instance")
 
 
@@ -55,6 +57,9 @@ def requests(secrets: Sequence[str]) -> dict[str, Request]:
         "deployments": Request("/apis/apps/v1/deployments", "list deployments.apps", accept=METADATA_ONLY),
         "pools": Request(f"/apis/{_METALLB}/v1beta1/ipaddresspools", f"list ipaddresspools.{_METALLB}"),
         "nodes": Request("/api/v1/nodes", "list nodes"),
+        "proxy": Request(
+            "/api/v1/namespaces/kube-system/configmaps/kube-proxy", "get configmaps kube-proxy in kube-system"
+        ),
         "services": Request("/api/v1/services", "list services"),
         "namespaces": Request("/api/v1/namespaces", "list namespaces", accept=METADATA_ONLY),
         "sets": Request(
@@ -89,7 +94,7 @@ def look(
     held: dict[str, list[Any]] = {}
     for name, request in asked.items():
         # A kind that is not served has no objects; a namespace that does not exist has no Secret.
-        there = answers[name].status != 404
+        there = answers[name].status != 404 and (name not in _OPTIONAL or answers[name].ok)
         body: Mapping[str, Any] = _client.demand(answers[name], request, target) if there else {}
         held[name] = list(body.get("items") or []) if request.what.startswith("list ") else ([body] if there else [])
     gateways = {(one["metadata"]["namespace"], one["metadata"]["name"]) for one in held["gateways"]}
@@ -99,7 +104,8 @@ def look(
         "metallb": _metallb(held),
         "tailnet": _tailnet_look.look(client, target, held["crds"]),
         "exposed": _tailnet_look.exposed(held["services"], gateways),
-        "nodes": [{"name": one["metadata"]["name"], "addresses": _node_addresses(one)} for one in held["nodes"]],
+        "nodes": [_node(one) for one in held["nodes"]],
+        "proxy": str((held["proxy"][0].get("data") or {}).get("config.conf") or "") if held["proxy"] else None,
         "load_balancers": [
             _load_balancer(one) for one in held["services"] if one["spec"].get("type") == "LoadBalancer"
         ],
@@ -217,9 +223,13 @@ def _metallb(held: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _node_addresses(node: _Object) -> list[str]:
+def _node(node: _Object) -> dict[str, Any]:
     addresses = (node.get("status") or {}).get("addresses") or []
-    return [one["address"] for one in addresses if one["type"] in ("InternalIP", "ExternalIP")]
+    return {
+        "name": node["metadata"]["name"],
+        "addresses": [one["address"] for one in addresses if one["type"] in ("InternalIP", "ExternalIP")],
+        "excluded": _judge_announcement.EXCLUDED in labels_of(node),
+    }
 
 
 def _load_balancer(service: _Object) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import Any
 
 from ansible_collections.bulkhead.mesh.plugins.module_utils import _await
 from ansible_collections.bulkhead.mesh.plugins.module_utils._ingress import _status
+from ansible_collections.bulkhead.mesh.plugins.module_utils._ingress._judge_announcement import EXCLUDED
 from ansible_collections.bulkhead.mesh.plugins.module_utils._ingress._level import GROUP
 from ansible_collections.bulkhead.mesh.plugins.module_utils._ingress._status import Check
 from ansible_collections.bulkhead.mesh.plugins.module_utils._kube import _ready, _workload
@@ -90,7 +91,13 @@ class Looker(_await.Looker):
             if wanted["announced"]
             else None,
             self._warning(services),
+            self._excluded() if wanted["announced"] else (),
         )
+
+    def _excluded(self) -> list[str]:
+        """Nodes that have the label by which MetalLB's speaker leaves them out."""
+        nodes = self._list("/api/v1/nodes", "list nodes", EXCLUDED)
+        return [one["metadata"]["name"] for one in nodes]
 
     def _judged(self, deployment: Mapping[str, Any]) -> tuple[bool, str, str]:
         ready, words = _ready.ready("apps", "Deployment", deployment)

@@ -110,11 +110,18 @@ ingress:
       elements: dict
       sample: [{kind: Service, namespace: gateway-arr, name: arr-istio, gateway: arr, hostname: arr, wanted: true, ours: true}]
     nodes:
-      description: Nodes with their addresses.
+      description: >-
+        Nodes with their addresses, and whether the label C(node.kubernetes.io/exclude-from-external-load-balancers) keeps
+        MetalLB from announcing anything on them.
       returned: success
       type: list
       elements: dict
-      sample: [{name: one, addresses: [192.0.2.10]}]
+      sample: [{name: one, addresses: [192.0.2.10], excluded: false}]
+    proxy:
+      description: Configuration of kube-proxy, null where there is no such ConfigMap or it may not be read.
+      returned: success
+      type: str
+      sample: "mode: iptables"
     load_balancers:
       description: Services of type LoadBalancer with their addresses, and the name of the gateway they belong to.
       returned: success

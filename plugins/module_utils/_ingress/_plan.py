@@ -13,6 +13,7 @@ from typing import Any
 from ansible_collections.bulkhead.mesh.plugins.module_utils._egress._model import Problem
 from ansible_collections.bulkhead.mesh.plugins.module_utils._ingress import (
     _gateways,
+    _judge_announcement,
     _judge_gateways,
     _judge_pools,
     _judge_tailnet,
@@ -36,7 +37,7 @@ def plan(
     """What stands in the way, what has to be looked at, and all objects.
 
     ``config`` has the lists ``pools``, ``peers``, ``gateways`` and ``namespaces`` as the inventory gives them, ``frr``,
-    and ``metallb_namespace``. Without ``facts`` only the inventory is judged. Objects are complete only without
+    ``metallb_namespace``, and ``metallb_values`` where the chart is ours. Without ``facts`` only the inventory is judged. Objects are complete only without
     problems in any of the lists.
     """
     pools, pool_problems = _pools.parse_pools(config.get("pools"))
@@ -49,6 +50,7 @@ def plan(
     if not unreadable:
         if "pools" in parts:
             found += _judge_pools.verdicts(pools, peers, str(config.get("frr") or "none"), known)
+            found += _judge_announcement.verdicts(pools, config.get("metallb_values"), known)
         if "gateways" in parts:
             found += _judge_gateways.verdicts(gateways, pools, planned, known)
             found += _judge_tailnet.verdicts(gateways, known)

@@ -17,7 +17,8 @@ class Seen:
     """Facts of M(ingress_info), or parts of them. What is None was not looked at, and no rule judges it."""
 
     pools: Sequence[Mapping[str, Any]] | None = None  # {name, namespace, addresses, auto_assign, ours}
-    nodes: Sequence[Mapping[str, Any]] | None = None  # {name, addresses}
+    nodes: Sequence[Mapping[str, Any]] | None = None  # {name, addresses, excluded}
+    proxy: str | None = None  # the configuration of kube-proxy, where there is one to be read
     load_balancers: Sequence[Mapping[str, Any]] | None = None  # {namespace, name, addresses, gateway}
     namespaces: Mapping[str, Mapping[str, Any]] | None = None  # name -> {labels, ours}
     secrets: Mapping[str, bool] | None = None  # namespace/name -> whether it exists
@@ -37,6 +38,7 @@ def seen(facts: Mapping[str, Any] | None, networks: Mapping[str, Sequence[str]] 
     return Seen(
         pools=metallb["pools"] if metallb else None,
         nodes=facts.get("nodes"),
+        proxy=facts.get("proxy"),
         load_balancers=facts.get("load_balancers"),
         namespaces=facts.get("namespaces"),
         secrets=facts.get("secrets"),

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ansible_collections.bulkhead.mesh.plugins.module_utils._ingress._judge_announcement import EXCLUDED
 from ansible_collections.bulkhead.mesh.plugins.module_utils._ingress._model import Gateway, Pool
 from ansible_collections.bulkhead.mesh.plugins.module_utils._ingress._render import GROUP
 
@@ -47,6 +48,7 @@ class Found:
     routes: Mapping[str, _Object] = field(default_factory=dict)  # by namespace/name
     announcements: Sequence[_Object] | None = None  # ServiceL2Status objects; None where the kind does not exist
     warning: str = ""  # the last one of its Service
+    excluded: Sequence[str] = ()  # nodes that a label keeps from announcing anything
 
 
 def expectation(gateway: Gateway, pools: Iterable[Pool]) -> dict[str, Any]:
@@ -193,7 +195,8 @@ def _announced(name: str, found: Found) -> Check:
         for one in states
         if (one.get("serviceNamespace"), one.get("serviceName")) in services and one.get("node")
     ]
-    observed = f"node {', '.join(nodes)}" if nodes else "no node announces it"
+    kept_out = f"; the label {EXCLUDED} keeps out {', '.join(found.excluded)}" if found.excluded else ""
+    observed = f"node {', '.join(nodes)}" if nodes else f"no node announces it{kept_out}"
     return _check("gateway-announced", name, bool(nodes), "a node that announces the address", observed)
 
 

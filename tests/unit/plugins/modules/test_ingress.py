@@ -24,6 +24,7 @@ CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 BINDING = (
     "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicybindings/safe-upgrades.gateway.networking.k8s.io"
 )
+PROXY = "/api/v1/namespaces/kube-system/configmaps/kube-proxy"
 GONE = Answer(404, {"message": "not found"})
 
 
@@ -50,6 +51,7 @@ def bare(**changed: Answer) -> dict[str, Any]:
         "GET /api/v1/services": items(),
         "GET /api/v1/namespaces": items(),
         "GET /api/v1/namespaces/kube-system/configmaps": items(),
+        f"GET {PROXY}": GONE,
     }
     return {**script, **{key.replace("_", " ", 1): value for key, value in changed.items()}}
 
@@ -76,7 +78,7 @@ def test_a_bare_cluster(run: Any) -> None:
     found = result["ingress"]
     assert found["gateway_api"] == {"definitions": {}, "policy": False, "classes": {}, "objects": []}
     assert found["metallb"] == {"crds": False, "states": False, "controllers": [], "pools": []}
-    assert (found["nodes"], found["sets"], found["contents"]) == ([], [], {})
+    assert (found["nodes"], found["proxy"], found["sets"], found["contents"]) == ([], None, [], {})
     assert {call.method for call in api.calls} == {"GET"}
 
 
@@ -170,6 +172,7 @@ def test_what_is_there(run: Any) -> None:
     calls["GET /api/v1/nodes"] = items(
         named(
             "one",
+            labels={"node.kubernetes.io/exclude-from-external-load-balancers": ""},
             status={
                 "addresses": [
                     {"type": "InternalIP", "address": "192.0.2.10"},
@@ -178,6 +181,7 @@ def test_what_is_there(run: Any) -> None:
             },
         )
     )
+    calls[f"GET {PROXY}"] = Answer(200, named("kube-proxy", "kube-system", data={"config.conf": "mode: ipvs"}))
     calls["GET /api/v1/services"] = items(
         named(
             "arr-istio",
@@ -214,7 +218,8 @@ def test_what_is_there(run: Any) -> None:
         ("mine", True, False),
         ("theirs", False, True),
     ]
-    assert found["nodes"] == [{"name": "one", "addresses": ["192.0.2.10"]}]
+    assert found["nodes"] == [{"name": "one", "addresses": ["192.0.2.10"], "excluded": True}]
+    assert found["proxy"] == "mode: ipvs"
     assert found["load_balancers"] == [
         {"namespace": "gateway-arr", "name": "arr-istio", "addresses": ["192.0.2.1"], "gateway": "arr"}
     ]
@@ -224,6 +229,12 @@ def test_what_is_there(run: Any) -> None:
     assert found["sets"] == ["bulkhead-ingress"]
     # Of Secrets only metadata is asked for.
     assert all("PartialObjectMetadata;" in call.accept for call in api.calls if "/secrets/" in call.path)
+
+
+@pytest.mark.parametrize("answer", [Answer(403, {"message": "forbidden"}), GONE, Answer(200, named("kube-proxy"))])
+def test_whoever_may_not_read_kube_proxy_is_not_refused(run: Any, answer: Answer) -> None:
+    result, _api = run(ingress_info, {**bare(), f"GET {PROXY}": answer})
+    assert not result["ingress"]["proxy"]
 
 
 def test_contents_are_looked_at_until_nothing_goes_by_itself(fake_api: Any) -> None:

@@ -422,3 +422,59 @@ def test_two_gateways_on_one_of_two_addresses():
     first = {"name": "arr", "address": ["192.0.2.101", "2001:db8::1"]}
     second = {"name": "b", "segment": "arr", "address": "2001:db8::1"}
     assert [one[0] for one in told(changed(pools=[BOTH], gateways=[first, second]))] == ["address-twice"]
+
+
+EXCLUDED = {"name": "one", "addresses": ["192.0.2.10"], "excluded": True}
+IPVS = "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nmode: ipvs\nipvs:\n  strictARP: false\n"
+
+
+def test_nodes_that_announce_nothing():
+    named = changed(metallb_values={})
+    label = "node.kubernetes.io/exclude-from-external-load-balancers"
+    assert told(named, facts(nodes=[EXCLUDED])) == [
+        (
+            "nodes-excluded",
+            f'Node one: label {label} is "set": MetalLB announces nothing from nodes that have it, and every node has it; '
+            f"take it off a node (kubectl label node NAME {label}-), or set bulkhead_metallb.values to "
+            "{speaker: {ignoreExcludeLB: true}}.",
+            False,
+        )
+    ]
+    # One node is enough, the chart can be told otherwise, and nobody knows how somebody else's MetalLB is set.
+    assert told(named, facts(nodes=[EXCLUDED, {**EXCLUDED, "name": "two", "excluded": False}])) == []
+    assert told(changed(metallb_values={"speaker": {"ignoreExcludeLB": True}}), facts(nodes=[EXCLUDED])) == []
+    assert told(CONFIG, facts(nodes=[EXCLUDED])) == []
+    assert told(changed(metallb_values={}, pools=[], gateways=[]), facts(nodes=[EXCLUDED])) == []
+
+
+@pytest.mark.parametrize(
+    ("config", "wrong"),
+    [
+        (IPVS, True),
+        (IPVS.replace("false", "true"), False),
+        (IPVS.replace("mode: ipvs", "mode: iptables"), False),
+        ("{mode: ipvs}", True),
+        ('mode: "ipvs" # here', True),
+        ("mode: [", False),
+        ("text", False),
+        ("", False),
+        (None, False),
+    ],
+)
+def test_kube_proxy_that_answers_on_every_node(config, wrong):
+    found = told(CONFIG, facts(proxy=config))
+    assert [one[0] for one in found] == ["strict-arp"] * wrong
+    if wrong:
+        assert found[0][1].startswith(
+            "ConfigMap kube-system/kube-proxy: ipvs.strictARP is false: bulkhead_address_pools "
+        )
+        assert found[0][1].endswith(
+            "; set it to true and restart kube-proxy (kubectl -n kube-system rollout restart daemonset kube-proxy)."
+        )
+
+
+def test_pools_announced_by_bgp_need_no_arp():
+    pools = [{**CONFIG["pools"][0], "advertise": {"bgp": {}}}]
+    peers = [{"name": "router", "address": "192.0.2.1", "asn": 64512, "my_asn": 64513}]
+    found = told(changed(pools=pools, peers=peers, gateways=[]), facts(proxy=IPVS))
+    assert "strict-arp" not in {one[0] for one in found}, found

@@ -162,6 +162,11 @@ FALSE = [
         ),
         (found(announcements=[]), "gateway-announced", "no node announces it"),
         (
+            found(announcements=[], excluded=["one"]),
+            "gateway-announced",
+            "no node announces it; the label node.kubernetes.io/exclude-from-external-load-balancers keeps out one",
+        ),
+        (
             found(announcements=[altered(ANNOUNCED, "status", "serviceNamespace", value="other")]),
             "gateway-announced",
             "no node announces it",
