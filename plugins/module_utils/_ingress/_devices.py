@@ -90,7 +90,10 @@ def _fatal(message: str, server: str, restarts: int) -> Judgement:
     words = " ".join(message.replace("\\n", " ").split())
     refused = re.search(r"cannot fetch token: (\d+)", words)
     if refused:
-        said = f"{server} refuses the OAuth client with {refused.group(1)}: check client_id and client_secret in the Secret"
+        said = (
+            f"{server} refuses the OAuth client with {refused.group(1)}: check client_id and client_secret in the Secret "
+            "(a file that ends with a line end is a usual cause)"
+        )
         return Judgement(False, said, True)
     if "error reading client" in words or "reading client" in words:
         return Judgement(False, "the Secret has no client_id or no client_secret: it needs both keys", True)

@@ -172,8 +172,9 @@ def _credentials(given: Settings, facts: Mapping[str, Any] | None) -> list[Verdi
     place = f"{given.namespace}/{given.oauth_secret}"
     if not found and given.oauth_secret and facts and not facts["secrets"].get(place):
         msg = (
-            f"{SETTINGS}.oauth_secret: Secret {place} does not exist: make it with kubectl -n {given.namespace} create "
-            f"secret generic {given.oauth_secret} --from-file=client_id=FILE --from-file=client_secret=FILE."
+            f"{SETTINGS}.oauth_secret: Secret {place} does not exist: make it from two files that do not end with a line "
+            f"end, with kubectl -n {given.namespace} create secret generic {given.oauth_secret} --from-file=client_id=FILE "
+            "--from-file=client_secret=FILE."
         )
         found.append(Verdict("tailscale-secret", msg, True))
     return found

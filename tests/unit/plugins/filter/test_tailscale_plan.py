@@ -144,8 +144,8 @@ def test_a_secret_that_is_missing():
     assert told(GOOD, facts(secrets={"tailscale/mine": False})) == [
         (
             "tailscale-secret",
-            "bulkhead_tailscale.oauth_secret: Secret tailscale/mine does not exist: make it with kubectl -n tailscale create "
-            "secret generic mine --from-file=client_id=FILE --from-file=client_secret=FILE.",
+            "bulkhead_tailscale.oauth_secret: Secret tailscale/mine does not exist: make it from two files that do not end "
+            "with a line end, with kubectl -n tailscale create secret generic mine --from-file=client_id=FILE --from-file=client_secret=FILE.",
             True,
         )
     ]

@@ -101,7 +101,8 @@ def test_refused_credentials_end_the_wait_at_once(run: Any) -> None:
     assert result["failed"] is True
     assert result["msg"] == (
         "Deployment tailscale/operator is not ready after 0 s: awaited was logged in and started; seen last: "
-        "http://control.example.org refuses the OAuth client with 401: check client_id and client_secret in the Secret; look "
+        "http://control.example.org refuses the OAuth client with 401: check client_id and client_secret in the Secret "
+        "(a file that ends with a line end is a usual cause); look "
         "with 'kubectl -n tailscale describe deployment operator'."
     )
 

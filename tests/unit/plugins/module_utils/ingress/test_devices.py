@@ -58,7 +58,8 @@ def test_an_operator_whose_container_has_ended_is_not_up():
         (
             POST + 'oauth2: cannot fetch token: 401 Unauthorized\nResponse: {"message":"API token invalid"}\n',
             0,
-            "https://control.example.org refuses the OAuth client with 401: check client_id and client_secret in the Secret",
+            "https://control.example.org refuses the OAuth client with 401: check client_id and client_secret in the Secret "
+            "(a file that ends with a line end is a usual cause)",
             True,
         ),
         (
