@@ -17,7 +17,7 @@ from types import FrameType
 from . import config as conf
 from .command import AgentError, log
 
-# Imported when called: the start-up probe runs every second and needs none of the others.
+# Imported when called: no command needs all of the others.
 _CLIENT = ("guard", "overlay")
 _GATEWAY = ("firewall", "gateway", "engine")
 
@@ -31,9 +31,8 @@ def _stop(_number: int, _frame: FrameType | None) -> None:
 def dispatch(argv: Sequence[str], environment: Mapping[str, str]) -> int:
     """Run one command; the exit code is for the kubelet."""
     command = argv[0] if argv else ""
-    if command == "endpoints" or list(argv) == ["probe", "endpoints"]:
-        endpoints = importlib.import_module(".endpoints", __package__)
-        return (endpoints.main if command == "endpoints" else endpoints.probe)(environment)
+    if command == "endpoints":
+        return importlib.import_module(".endpoints", __package__).main(environment)
     if command == "probe":
         config = conf.from_environment(environment) if argv[1:2] == ["overlay"] else None
         return importlib.import_module(".probe", __package__).main(config, argv[1:])

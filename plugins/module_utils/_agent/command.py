@@ -14,6 +14,8 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+TOOL_SECONDS = 30.0  # a tool takes milliseconds, but a small board with a full house takes its time
+
 
 class AgentError(Exception):
     """One sentence for the container's log: what failed, on what, what to do."""
@@ -23,7 +25,7 @@ class CommandError(AgentError):
     """A tool is missing, took too long or returned non-zero."""
 
 
-def run(argv: Sequence[str], stdin: str | None = None, timeout: float = 10.0) -> str:
+def run(argv: Sequence[str], stdin: str | None = None, timeout: float = TOOL_SECONDS) -> str:
     """Run a tool and return its output.
 
     Secrets go through ``stdin`` only: ``argv`` is visible to everybody on the node and is part of the error message.

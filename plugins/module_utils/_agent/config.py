@@ -19,6 +19,8 @@ from .command import AgentError
 OVERLAY_DEVICE = "bulkhead0"
 POD_DEVICE = "eth0"
 NONCE_PORT = 14790  # UDP, on the gateway's inner address
+HEALTH_PORT = 14791  # TCP, on the pod's own address: where the kubelet asks
+HEALTH_PATH = "/healthy"
 REPLY_BIT = 0x10000  # replies to flows that arrived on eth0; outside Istio's 0xfff
 PASSED_BIT = 0x20000  # the inet table let this packet out of eth0; read by the netdev chain
 VXLAN_OVERHEAD = 50

@@ -13,6 +13,7 @@ the pods know stays as it is.
 from __future__ import annotations
 
 import http.client
+import ipaddress
 import json
 import os
 import ssl
@@ -21,14 +22,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Callable
 from urllib.parse import quote, urlencode
 
-from . import peering
+from . import health, peering
 from .command import AgentError, log
 from .config import ConfigError
 
 REGISTRY = "bulkhead-vpn-registry"  # ConfigMap in the controller's own namespace
 REGISTRY_KEY = "registry.json"
 ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
-HEARTBEAT = "/run/bulkhead/heartbeat/endpoints"
 TICK_SECONDS = 1.0
 TIMEOUT_SECONDS = 5.0  # of connecting, and of each wait for an answer's next bytes
 STALE_SECONDS = 60.0  # silence of the heartbeat after which the process hangs
@@ -215,24 +215,20 @@ class Controller:
         self._complaints[about] = why
 
 
-def touch(path: str) -> None:
-    """The sign of life: a file's time."""
-    try:
-        with open(path, "w", encoding="ascii"):
-            pass
-    except OSError as exc:
-        raise AgentError(f"The heartbeat {path} cannot be written: {exc.strerror}.") from exc
+class Heart:
+    """The sign of life: when the loop last turned, by a monotonic clock."""
 
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._last = clock()
 
-def probe(environment: Mapping[str, str]) -> int:
-    """``probe endpoints``: exit code 0 while the loop turns, whether or not the API server answers it."""
-    path = environment.get("BULKHEAD_HEARTBEAT", HEARTBEAT)
-    try:
-        age = time.time() - os.stat(path).st_mtime
-    except OSError:
-        log("no_heartbeat", path=path)
-        return 1
-    return 0 if age <= STALE_SECONDS else 1
+    def beat(self) -> None:
+        """The loop turns, whether or not the API server answers it."""
+        self._last = self._clock()
+
+    def alive(self) -> bool:
+        """Whether it turned lately."""
+        return self._clock() - self._last <= STALE_SECONDS
 
 
 def main(environment: Mapping[str, str]) -> int:
@@ -241,9 +237,14 @@ def main(environment: Mapping[str, str]) -> int:
     host, port = environment.get("KUBERNETES_SERVICE_HOST", ""), environment.get("KUBERNETES_SERVICE_PORT", "")
     if not host or not port.isdigit():
         raise AgentError("KUBERNETES_SERVICE_HOST and _PORT do not say where the API server is; run this in a pod.")
+    try:
+        address = ipaddress.ip_address(environment.get("POD_IP", ""))
+    except ValueError as exc:
+        raise AgentError("POD_IP does not say the pod's address; apply the collection again.") from exc
     namespace = _read(os.path.join(account, "namespace"))
-    path = environment.get("BULKHEAD_HEARTBEAT", HEARTBEAT)
-    controller = Controller(Api(host, int(port), account), namespace, lambda: touch(path))
+    heart = Heart()
+    controller = Controller(Api(host, int(port), account), namespace, heart.beat)
+    health.Health(address, heart.alive).start()
     log("endpoints_started", namespace=namespace)
     while True:
         started = time.monotonic()

@@ -3,11 +3,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 # Private to this collection: may change at any time.
-"""Gateway side at run time: peers from a file, forwarding of the tunnel, and the answer to nonces.
+"""Gateway side at run time: peers from a file, forwarding of the tunnel, and the answer to nonces and to the kubelet.
 
-A nonce is answered only while the tunnel carries traffic. The measure is the tunnel device's count of received packets:
-such a packet was decrypted with the VPN server's key. When clients are silent, packets that make somebody behind
-the tunnel answer are sent: one whose life ends at the server, one to the server's own address.
+A nonce is answered only while the tunnel carries traffic, and only then is the gateway healthy. The measure is the tunnel
+device's count of received packets: such a packet was decrypted with the VPN server's key. When clients are silent, packets
+that make somebody behind the tunnel answer are sent: one whose life ends at the server, one to the server's own address.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network
 
 from . import config as conf
-from . import firewall, links, netlink, nft, overlay, rules
+from . import firewall, health, links, netlink, nft, overlay, rules
 from .command import AgentError, log
 from .config import NONCE_PORT, OVERLAY_DEVICE, ConfigError, Gateway, Peer
 
@@ -160,6 +160,8 @@ def main(config: Gateway, environment: Mapping[str, str]) -> int:
             "The gateway's table is missing in this pod; delete the pod so that it starts with its firewall."
         )
     keeper = Keeper(config, environment)
+    # Not the loop itself: it may be busy with a long list of peers.
+    health.Health(keeper.pod_ip, lambda: keeper.pulse.alive(time.monotonic())).start()
     log("gateway_ready", **firewall.prepare_overlay(config, keeper.pod_ip))
     answerer = Answerer(config)
     asked = 0.0

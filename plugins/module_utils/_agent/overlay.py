@@ -10,22 +10,28 @@ of which nobody has said anything yet: what was good last stays, because "no dat
 reach. Until its destinations were told once the pod is sealed, so that nothing starts before they are in force. Started
 again after a kill the agent finds everything in place: the guard's sets, the device and the saved route live in the pod's
 network namespace.
+
+Until a nonce came back through the gateway the agent asks about once a second, and then no more: that is what the
+kubelet's start-up probe waits for.
 """
 
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections.abc import Mapping
 from ipaddress import IPv4Address, IPv4Network
 
 from . import config as conf
-from . import links, nft, rules
+from . import health, links, nft, rules
 from .command import AgentError, log
 from .config import OVERLAY_DEVICE, POD_DEVICE, Client, ConfigError, Direct, Peer
+from .nonce import Nonces
 
 LOOK_SECONDS = 0.25
 REPAIR_SECONDS = 5.0  # everything is put right again, changed or not
+HOLD_SECONDS = 3.0  # for which the kubelet may wait for a good answer; its own patience is longer
 
 
 def read_text(path: str) -> str | None:
@@ -129,6 +135,8 @@ def main(config: Client, environment: Mapping[str, str]) -> int:
     endpoint = environment.get("BULKHEAD_ENDPOINT", "/run/bulkhead/endpoint/gateway-address")
     listed = environment.get("BULKHEAD_DIRECT", "/run/bulkhead/endpoint/direct")
     pod_name, pod_ip = environment.get("POD_NAME", ""), conf.pod_address(environment)
+    started, nonces = threading.Event(), Nonces(config)
+    health.Health(pod_ip, started.is_set, HOLD_SECONDS).start()
     log("overlay_ready", **prepare(config, pod_name, pod_ip))
     last, direct = live(config.cluster_networks)
     applied: tuple[IPv4Address | None, tuple[Direct, ...]] | None = None  # so that the first look always applies
@@ -158,4 +166,9 @@ def main(config: Client, environment: Mapping[str, str]) -> int:
                 log("overlay_failed", detail=str(exc))
                 applied = None
                 time.sleep(1)
-        time.sleep(LOOK_SECONDS)
+        if started.is_set() or applied is None or applied[0] is None:
+            time.sleep(LOOK_SECONDS)
+        elif nonces.answered(LOOK_SECONDS):
+            started.set()
+            nonces.close()
+            log("answered", address=str(applied[0]))

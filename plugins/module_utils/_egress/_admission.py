@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ansible_collections.bulkhead.mesh.plugins.module_utils._egress import _agent_files, _names, _pieces
+from ansible_collections.bulkhead.mesh.plugins.module_utils._egress import _agent_files, _names
 from ansible_collections.bulkhead.mesh.plugins.module_utils._egress._model import Client, Gateway
 
 API = "admissionregistration.k8s.io/v1"
@@ -34,7 +34,8 @@ _Object = dict[str, Any]
 class GuardMark:
     """A guard that is accepted, and its overlay: the hash of their agent, their image, and what they are given.
 
-    ``env`` and ``mounts`` of both containers and ``endpoint``, the volume with the gateway's address, are JSON.
+    ``env`` and ``mounts`` of both containers and ``endpoint``, the volume with the gateway's address, are JSON;
+    ``probe`` is the kind of the overlay's start-up probe.
     """
 
     agent: str
@@ -42,18 +43,25 @@ class GuardMark:
     env: str
     mounts: str
     endpoint: str
+    probe: str
 
 
 def mark_of(template: Mapping[str, Any]) -> GuardMark | None:
-    """The mark of a pod template or pod, None if no guard comes first that runs the agent it names."""
+    """The mark of a pod template or pod, None if no guard comes first that runs the agent it names, or no overlay next."""
     spec = template.get("spec") or {}
-    first = (spec.get("initContainers") or [{}])[0]
+    first, second = [*(spec.get("initContainers") or []), {}, {}][:2]
     agent = ((template.get("metadata") or {}).get("annotations") or {}).get(_names.AGENT_ANNOTATION)
     if first.get("name") != _names.GUARD or not agent or first.get("command") != _agent_files.command(agent, "guard"):
         return None
     volumes = [one for one in spec.get("volumes") or [] if one["name"] == _names.ENDPOINT_VOLUME]
-    held = (first.get("env") or [], first.get("volumeMounts") or [], volumes)
-    return GuardMark(agent, str(first.get("image", "")), *(json.dumps(one, sort_keys=True) for one in held))
+    asked = second.get("startupProbe") or {}
+    probe = next((kind for kind, known in _probes(agent).items() if asked.get(kind) == known), None)
+    if probe is None:
+        return None
+    env, mounts, endpoint = (
+        json.dumps(one, sort_keys=True) for one in (first.get("env") or [], first.get("volumeMounts") or [], volumes)
+    )
+    return GuardMark(agent, str(first.get("image", "")), env, mounts, endpoint, probe)
 
 
 def literal(value: Any) -> str:
@@ -240,11 +248,26 @@ def _accepted(mark: GuardMark) -> str:
         f"variables.inits[1].name == {literal(_names.OVERLAY)}",
         *_runs_agent("variables.inits[0]", mark, "guard"),
         *_runs_agent("variables.inits[1]", mark, "overlay"),
-        f"variables.inits[1].?startupProbe.?exec.?command.orValue([]) == {_command(mark.agent, *_pieces.READY)}",
+        _asks("variables.inits[1]", mark),
         f"dyn(variables.endpoint) == {mixed(json.loads(mark.endpoint))}",
         f"variables.annotations[?{literal(_names.AGENT_ANNOTATION)}].orValue('') == {literal(mark.agent)}",
     ]
     return "(" + " && ".join(checks) + ")"
+
+
+def _probes(agent: str) -> dict[str, _Object]:
+    """Whom an overlay's start-up probe may ask, by the kind of asking: the agent, or as an older one had it a command."""
+    older = {"command": _agent_files.command(agent, "probe", "overlay")}
+    return {"httpGet": _agent_files.probe()["httpGet"], "exec": older}
+
+
+def _asks(container: str, mark: GuardMark) -> str:
+    """CEL: the start-up probe of a container asks whom the mark says."""
+    probe = f"{container}.?startupProbe.?{mark.probe}"
+    if mark.probe == "exec":
+        return f"{probe}.?command.orValue([]) == {_command(mark.agent, 'probe', 'overlay')}"
+    asked = _probes(mark.agent)[mark.probe]
+    return f"{probe}.hasValue() && dyn({probe}.value()) == {mixed(asked)}"
 
 
 def _runs_agent(container: str, mark: GuardMark, command: str) -> list[str]:

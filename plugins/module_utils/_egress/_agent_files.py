@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible_collections.bulkhead.mesh.plugins.module_utils._agent import ENTRY, content_hash
+from ansible_collections.bulkhead.mesh.plugins.module_utils._agent.config import HEALTH_PATH, HEALTH_PORT
 from ansible_collections.bulkhead.mesh.plugins.module_utils._egress import _names
 
 MOUNT = "/opt/bulkhead"
@@ -42,6 +43,11 @@ def command(agent: str, *arguments: str) -> list[str]:
     """The command of a container that runs the agent, for example ``command(hash, "guard")``."""
     # -I: neither the working directory of the image nor the pod's environment says what is imported.
     return ["python3", "-I", "-c", ENTRY, agent, *arguments]
+
+
+def probe(**timing: int) -> dict[str, Any]:
+    """A probe that the agent answers while it runs, with the API's defaults spelled out: the kubelet starts nothing."""
+    return {"httpGet": {"path": HEALTH_PATH, "port": HEALTH_PORT, "scheme": "HTTP"}, **timing}
 
 
 def volume(agent: str, file_names: Sequence[str]) -> dict[str, Any]:

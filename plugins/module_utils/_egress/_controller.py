@@ -15,7 +15,6 @@ from ansible_collections.bulkhead.mesh.plugins.module_utils._egress import _agen
 NAME = _names.ENDPOINTS_ACCOUNT
 RBAC = "rbac.authorization.k8s.io"
 LABELS = {_names.ROLE_LABEL: "vpn-endpoints"}
-HEARTBEAT_MOUNT = "/run/bulkhead/heartbeat"
 USER = 65534
 # Pods of ours that must never be in a mesh, whatever their namespace says.
 OUTSIDE_MESH = {"istio.io/dataplane-mode": "none", "sidecar.istio.io/inject": "false"}
@@ -58,20 +57,18 @@ def deployment(namespace: str, agent: str, file_names: Iterable[str], image: str
         "image": image,
         "imagePullPolicy": pull,
         "command": _agent_files.command(agent, "endpoints"),
+        "env": [{"name": "POD_IP", "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": "status.podIP"}}}],
         "resources": {"requests": {"cpu": "10m", "memory": "32Mi"}, "limits": {"memory": "96Mi"}},
         "securityContext": {
             "allowPrivilegeEscalation": False,
             "capabilities": {"drop": ["ALL"]},
             "readOnlyRootFilesystem": True,
         },
-        "livenessProbe": {
-            "exec": {"command": _agent_files.command(agent, "probe", "endpoints")},
-            "initialDelaySeconds": 10,
-            "periodSeconds": 20,
-            "timeoutSeconds": 10,
-            "failureThreshold": 3,
-        },
-        "volumeMounts": [_agent_files.mount(), {"name": "heartbeat", "mountPath": HEARTBEAT_MOUNT}],
+        # It passes while the controller's loop turns.
+        "livenessProbe": _agent_files.probe(
+            initialDelaySeconds=10, periodSeconds=20, timeoutSeconds=10, failureThreshold=3
+        ),
+        "volumeMounts": [_agent_files.mount()],
     }
     pod = {
         "serviceAccountName": NAME,
@@ -87,10 +84,7 @@ def deployment(namespace: str, agent: str, file_names: Iterable[str], image: str
             "seccompProfile": {"type": "RuntimeDefault"},
         },
         "containers": [container],
-        "volumes": [
-            _agent_files.volume(agent, list(file_names)),
-            {"name": "heartbeat", "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}},
-        ],
+        "volumes": [_agent_files.volume(agent, list(file_names))],
     }
     return {
         "apiVersion": "apps/v1",

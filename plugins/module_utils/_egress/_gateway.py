@@ -203,12 +203,7 @@ def _pod(plan: Plan, shared: Shared) -> _Object:
     keeper = _agent_container(GATEWAY, images.agent, plan, shared, "gateway")
     keeper["volumeMounts"].append({"name": "peers", "mountPath": ENDPOINT_MOUNT, "readOnly": True})
     # Ready means that a packet came back from behind the tunnel lately.
-    keeper["readinessProbe"] = {
-        "exec": {"command": _agent_files.command(agent, "probe", "overlay")},
-        "periodSeconds": 2,
-        "timeoutSeconds": 5,
-        "failureThreshold": 2,
-    }
+    keeper["readinessProbe"] = _agent_files.probe(periodSeconds=2, timeoutSeconds=5, failureThreshold=2)
     peers = {"apiVersion": "v1", "fieldPath": f"metadata.annotations['{_names.PEERS_ANNOTATION}']"}
     return {
         "automountServiceAccountToken": False,

@@ -11,6 +11,7 @@ import ipaddress
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ansible_collections.bulkhead.mesh.plugins.module_utils._agent.config import HEALTH_PORT
 from ansible_collections.bulkhead.mesh.plugins.module_utils._egress._model import (
     NOT_GIVEN,
     Client,
@@ -213,6 +214,9 @@ def _ingress(reader: Reader, entry: Any, path: str) -> IngressRule | None:
     key = "namespace" if "namespace" in source else "ingress_gateway"
     named = {key: reader.name(source[key], f"{path}.from.{key}")}
     protocol = reader.choice(entry.get("protocol", "TCP"), f"{path}.protocol", PROTOCOLS)
+    if protocol == "TCP" and HEALTH_PORT in ports:
+        reason = "there the overlay answers the kubelet, and nobody else"
+        reader.wrong(f"{path}.ports", HEALTH_PORT, reason, "name ports of the application")
     return IngressRule(ports=ports, pods=dict(pods), protocol=protocol, **named)
 
 

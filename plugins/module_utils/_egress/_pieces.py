@@ -24,7 +24,6 @@ DIRECT_FILE = "direct"
 # The service account admission plugin mounts the token here unless something is mounted already.
 TOKEN_MOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
 NDOTS = "2"
-READY = ("probe", "overlay")  # the agent's command that succeeds once a nonce came back through the gateway
 UNLIMITED = 2**31 - 1  # the kubelet restarts a container that runs out of probes, and then backs off
 REQUESTS = {"cpu": "10m", "memory": "32Mi"}
 LIMITS = {"cpu": "500m", "memory": "96Mi"}
@@ -102,13 +101,10 @@ def init_containers(settings: Settings, equal: bool = False) -> list[dict[str, A
     guard = _container(_names.GUARD, settings, "guard", equal)
     overlay = _container(_names.OVERLAY, settings, "overlay", equal)
     overlay["restartPolicy"] = "Always"
-    overlay["startupProbe"] = {
-        "exec": {"command": _agent_files.command(settings.agent, *READY)},
-        "periodSeconds": 1,
-        "timeoutSeconds": 5,
-        "successThreshold": 1,
-        "failureThreshold": UNLIMITED,
-    }
+    # It passes once a nonce came back through the gateway.
+    overlay["startupProbe"] = _agent_files.probe(
+        periodSeconds=1, timeoutSeconds=5, successThreshold=1, failureThreshold=UNLIMITED
+    )
     return [guard, overlay]
 
 

@@ -17,6 +17,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ansible_collections.bulkhead.mesh.plugins.module_utils._agent.config import HEALTH_PORT
 from ansible_collections.bulkhead.mesh.plugins.module_utils._egress import _names, _services
 from ansible_collections.bulkhead.mesh.plugins.module_utils._egress._model import (
     NOT_GIVEN,
@@ -74,15 +75,17 @@ def client_policy(
 
     ``selector`` is the workload's ``spec.selector``: it cannot be changed, so no new template gets rid of the policy.
     ``ambient`` are the namespaces in the mesh, ``ingress_gateways`` the namespace of each, ``probe_addresses`` where
-    kubelet probes come from in a mesh (empty: from the node, which policies always let in).
+    kubelet probes come from in a mesh (empty: from the node, which policies always let in). The kubelet calls our own
+    port as well as ``probe_ports``; to nobody else is it open.
     """
     carrier = [_rule("to", [_gateway_peer(gateway)], [_port("UDP", gateway.port)])]
     egress = carrier + [_to_service(client, one, ambient) for one in destinations if one.ports]
     ingress = [_rule("from", [_gateway_peer(gateway)], [_port("UDP", gateway.port)])]
     ingress += [_from_source(client, one, ambient, ingress_gateways or {}) for one in client.ingress]
-    if probe_addresses and probe_ports:
+    if probe_addresses:
         peers = [_address_peer(address) for address in probe_addresses]
-        ingress.append(_rule("from", peers, [_port("TCP", port) for port in probe_ports]))
+        ports = sorted({HEALTH_PORT, *probe_ports})
+        ingress.append(_rule("from", peers, [_port("TCP", port) for port in ports]))
     labels = {_names.CLIENT_LABEL: client.id, _names.GATEWAY_LABEL: gateway.name}
     return _policy(client_policy_name(client), client.namespace, labels, selector, egress, ingress)
 

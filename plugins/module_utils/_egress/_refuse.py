@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from ansible_collections.bulkhead.mesh.plugins.module_utils._agent.config import HEALTH_PORT
 from ansible_collections.bulkhead.mesh.plugins.module_utils._egress import _names, _selector
 from ansible_collections.bulkhead.mesh.plugins.module_utils._egress._model import NOT_GIVEN, Problem
 
@@ -206,6 +207,9 @@ def _containers(workload: Mapping[str, Any], port: int) -> list[Problem]:
                 reason = "the overlay receives on this UDP port"
                 remedy = "use another port, or give the gateway another one"
                 problems.append(_problem(workload, f"{where}: ports.containerPort", port, reason, remedy))
+            if one.get("containerPort") == HEALTH_PORT and one.get("protocol", "TCP") == "TCP":
+                path, reason = f"{where}: ports.containerPort", "the overlay answers the kubelet on this TCP port"
+                problems.append(_problem(workload, path, HEALTH_PORT, reason, "use another port"))
         if _VPN_IMAGE.search(_image_name(container.get("image", ""))):
             reason = "a VPN inside the pod and one around it get in each other's way"
             problems.append(_problem(workload, f"{where}: image", container["image"], reason, "remove that container"))

@@ -8,7 +8,6 @@ import copy
 import http.client
 import http.server
 import json
-import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -655,15 +654,16 @@ def test_missing_token_is_a_failed_read(controller: endpoints.Controller, server
     assert server.asked == []
 
 
-def test_heartbeat(tmp_path: Path, monkeypatch: Any, capsys: Any) -> None:
-    path = tmp_path / "beat"
-    environment = {"BULKHEAD_HEARTBEAT": str(path)}
-    assert entry.dispatch(["probe", "endpoints"], environment) == 1
-    endpoints.touch(str(path))
-    assert entry.dispatch(["probe", "endpoints"], environment) == 0
-    old = path.stat().st_mtime - endpoints.STALE_SECONDS - 1
-    os.utime(path, (old, old))
-    assert entry.dispatch(["probe", "endpoints"], environment) == 1
+def test_a_loop_that_turns_is_alive_and_one_that_hangs_is_not() -> None:
+    now = [100.0]
+    heart = endpoints.Heart(lambda: now[0])
+    assert heart.alive()  # before the first turn as well
+    now[0] += endpoints.STALE_SECONDS
+    assert heart.alive()
+    now[0] += 1
+    assert not heart.alive()
+    heart.beat()
+    assert heart.alive()
 
 
 def test_every_tick_beats_even_when_nothing_can_be_read(controller: endpoints.Controller, server: FakeServer) -> None:
@@ -677,3 +677,8 @@ def test_every_tick_beats_even_when_nothing_can_be_read(controller: endpoints.Co
 def test_started_outside_a_pod() -> None:
     with pytest.raises(AgentError, match="KUBERNETES_SERVICE_HOST"):
         entry.dispatch(["endpoints"], {})
+
+
+def test_a_pod_that_does_not_know_its_address() -> None:
+    with pytest.raises(AgentError, match="POD_IP"):
+        entry.dispatch(["endpoints"], {"KUBERNETES_SERVICE_HOST": "10.96.0.1", "KUBERNETES_SERVICE_PORT": "443"})

@@ -21,7 +21,13 @@ from typing import Any
 
 import yaml
 
-from ansible_collections.bulkhead.mesh.plugins.module_utils._egress import _admission, _names, _pieces, _template
+from ansible_collections.bulkhead.mesh.plugins.module_utils._egress import (
+    _admission,
+    _agent_files,
+    _names,
+    _pieces,
+    _template,
+)
 from ansible_collections.bulkhead.mesh.plugins.module_utils._egress._model import Client as Workload
 from ansible_collections.bulkhead.mesh.plugins.module_utils._egress._model import Gateway
 from ansible_collections.bulkhead.mesh.plugins.module_utils._egress._patch import apply_patch
@@ -86,7 +92,12 @@ def attached_pod(agent: str, image: str) -> Object:
         resolver="10.222.1.1",
         config=CONFIG,
     )
-    return pod_of(apply_patch(workload(), _template.attach(workload(), settings))["spec"]["template"])
+    pod = pod_of(apply_patch(workload(), _template.attach(workload(), settings))["spec"]["template"])
+    if (agent, image) == BEFORE:  # agents once had the kubelet start a command
+        probe = pod["spec"]["initContainers"][1]["startupProbe"]
+        del probe["httpGet"]
+        probe["exec"] = {"command": _agent_files.command(agent, "probe", "overlay")}
+    return pod
 
 
 def pod_of(template: Object) -> Object:

@@ -24,7 +24,7 @@ CLIENT = Client("StatefulSet", "downloads", "qbittorrent", "vpnarr")
 GATEWAY = Gateway("vpnarr", "vpn", "mullvad-wg0")
 SELECTOR = {"matchExpressions": [{"key": "app", "operator": "In", "values": ["a", "b"]}]}
 ENV = '[{"name": "BULKHEAD_CONFIG", "value": "{\\"direct\\":[]}"}]'
-MARK = GuardMark("0123456789abcdef", "example.org/agent:1", ENV, "[]", "[]")
+MARK = GuardMark("0123456789abcdef", "example.org/agent:1", ENV, "[]", "[]", "httpGet")
 
 
 def client_admission(*marks: GuardMark, size: int | None = 3) -> list[Object]:
@@ -130,6 +130,29 @@ def test_what_is_no_guard_has_no_mark(
     template = attached(workload, settings())
     change(template)
     assert _admission.mark_of(template) is None
+
+
+def command(*words: str) -> Object:
+    return {"exec": {"command": list(words)}}
+
+
+def test_an_overlay_that_is_asked_by_a_command_is_of_an_agent_before(
+    workload: Callable[..., Object], settings: Callable[..., Any]
+) -> None:
+    template = attached(workload, settings())
+    new = _admission.mark_of(template)
+    probe = template["spec"]["initContainers"][1]["startupProbe"]
+    del probe["httpGet"]
+    probe.update(command(*_agent_files.command(settings().agent, "probe", "overlay")))
+    old = _admission.mark_of(template)
+    assert new is not None and old is not None and replace(old, probe=new.probe) == new != old
+    for mark, asked, other in ((new, "httpGet", "exec"), (old, "exec", "httpGet")):
+        expression = client_admission(mark)[0]["spec"]["validations"][2]["expression"]
+        assert f"startupProbe.?{asked}" in expression and f"startupProbe.?{other}" not in expression
+    # What anybody else wrote there never becomes a guard that is accepted.
+    for probe in ({}, command("nft", "flush", "ruleset"), {"httpGet": {"port": 8080}}, None):
+        template["spec"]["initContainers"][1]["startupProbe"] = probe
+        assert _admission.mark_of(template) is None
 
 
 def test_number_of_addresses_is_a_limit_only_where_there_is_one() -> None:

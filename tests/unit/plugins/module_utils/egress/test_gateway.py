@@ -162,7 +162,6 @@ def test_files_are_where_the_agent_looks():
     assert f'"{engine["wireguard"]["mountPath"]}/wg0.conf"' in (sources / "engine.py").read_text()
     assert f'"{engine["sockets"]["mountPath"]}"' in (sources / "engine.py").read_text()
     assert f'"{keeper["peers"]["mountPath"]}/peers"' in (sources / "gateway.py").read_text()
-    assert f'"{_controller.HEARTBEAT_MOUNT}/endpoints"' in (sources / "endpoints.py").read_text()
 
 
 def test_the_agent_understands_its_configuration():
@@ -184,9 +183,11 @@ def test_the_smaller_mtu_counts(wanted, configured, expected):
     assert _gateway.agent_config(plan)["mtu"] == expected
 
 
-def test_ready_is_an_answered_nonce():
-    probe = container("bulkhead-gateway")["readinessProbe"]["exec"]["command"]
-    assert probe == _agent_files.command(SHARED.agent, "probe", "overlay")
+def test_ready_is_what_the_agent_says():
+    probe = container("bulkhead-gateway")["readinessProbe"]
+    assert probe["httpGet"] == {"path": conf.HEALTH_PATH, "port": conf.HEALTH_PORT, "scheme": "HTTP"}
+    # The kubelet waits longer than it takes to notice a silent tunnel twice; one lost look is none.
+    assert probe["failureThreshold"] > 1
 
 
 def test_a_changed_secret_rolls_the_pod():

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.bulkhead.mesh.plugins.module_utils._agent.config import HEALTH_PORT
 from ansible_collections.bulkhead.mesh.plugins.module_utils._egress import _policy
 from ansible_collections.bulkhead.mesh.plugins.module_utils._egress._model import Client, Gateway, IngressRule
 from ansible_collections.bulkhead.mesh.plugins.module_utils._egress._services import Destination, ServicePort
@@ -101,14 +102,14 @@ def test_port_of_the_mesh_only_where_both_ends_speak_it(ambient: tuple[str, ...]
     assert json.dumps(client_policy(ambient=ambient)).count("15008") == opened
 
 
-def test_probe_addresses_need_ports() -> None:
+def test_a_meshs_probe_addresses_reach_what_the_kubelet_calls() -> None:
     policy = client_policy(probe_addresses=["169.254.7.127", "fd16::1"], probe_ports=[8080])
     probe = {
         "from": [{"ipBlock": {"cidr": "169.254.7.127/32"}}, {"ipBlock": {"cidr": "fd16::1/128"}}],
-        "ports": tcp(8080),
+        "ports": [*tcp(HEALTH_PORT), *tcp(8080)],  # in the order of their text
     }
     assert json.dumps(probe, sort_keys=True) in rules(policy, "ingress")
-    assert "ipBlock" not in json.dumps(client_policy(probe_addresses=["169.254.7.127"]))
+    assert json.dumps(tcp(HEALTH_PORT)) in json.dumps(client_policy(probe_addresses=["169.254.7.127"]))
     assert "ipBlock" not in json.dumps(client_policy(probe_ports=[8080]))
 
 
