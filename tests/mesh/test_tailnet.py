@@ -83,7 +83,8 @@ def test_a_gateway_leaves_the_tailnet_and_nothing_else_happens(site: Site, tmp_p
 WRONG = {
     "secret": (
         {"oauth_secret": "wrong", "oauth_file": ""},
-        "http://172.31.0.2:8088 refuses the OAuth client with 401: check client_id and client_secret in the Secret (a file that ends with a line end is a usual cause)",
+        "http://172.31.0.2:8088 refuses the OAuth client with 401: check client_id and client_secret in the Secret "
+        "(a file that ends with a line end is a usual cause)",
     ),
     "server": (
         {"login_server": "http://172.31.0.77:8088"},
