@@ -52,6 +52,13 @@ options:
       - The cluster's DNS Service with C(namespace) and C(name).
       - When absent, it is not known.
     type: dict
+  socket_lb:
+    description:
+      - Whether the pod network translates Services inside the sockets of pods, as C(cni.socket_lb) of
+        RV(bulkhead.mesh.cluster_info#module:cluster) says.
+      - When absent, it does not.
+    type: bool
+    default: false
 """
 
 EXAMPLES = r"""
@@ -80,13 +87,14 @@ def mesh_coexistence(
     clients: Sequence[Mapping[str, Any]] = (),
     seen: Mapping[str, Any] | None = None,
     dns: Any = None,
+    socket_lb: bool = False,
 ) -> list[str]:
     """Checked input for the pure function."""
     for name, value in (("namespaces", namespaces), ("gateways", gateways), ("clients", clients)):
         if isinstance(value, (str, Mapping)) or not isinstance(value, Sequence):
             raise AnsibleFilterError(f"mesh_coexistence needs a list of {name}: write each as an entry of a list.")
     known = dns if isinstance(dns, Mapping) else None
-    return _coexist.problems(namespaces, gateways, clients, seen, known)
+    return _coexist.problems(namespaces, gateways, clients, seen, known, socket_lb)
 
 
 class FilterModule:

@@ -228,6 +228,13 @@ cluster:
             value: unknown
             found_by: null
             reason: 'the provider is not known: NetworkPolicy objects may have no effect'
+        socket_lb:
+          description: >-
+            Whether Services are translated inside the sockets of pods, V(yes) or V(no); a pod's packets then name a backend
+            and not the Service.
+          returned: success
+          type: dict
+          sample: {value: "yes", found_by: ConfigMap cilium-config beside DaemonSet kube-system/cilium, reason: null}
     policy_kinds:
       description: Kinds present that can forbid traffic.
       returned: success

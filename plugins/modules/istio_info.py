@@ -113,6 +113,11 @@ istio:
       returned: success
       type: dict
       sample: {cilium: null, aws: null}
+    injected_namespaces:
+      description: Namespaces whose new pods get a sidecar, each with the label that says so.
+      returned: success
+      type: dict
+      sample: {web: istio-injection=enabled}
     enrolled_namespaces:
       description: Namespaces whose label puts their pods into the ambient mesh.
       returned: success

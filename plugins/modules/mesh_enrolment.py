@@ -199,6 +199,12 @@ def main() -> None:
             f"{len(result['restart'])} pods have no sidecar, because they are older than their namespace's label: restart "
             f"the workloads of {', '.join(result['restart'][:5])}."
         )
+    bare = seen.of(_enrolment.NO_NETWORK)
+    if bare:
+        module.warn(
+            f"{len(bare)} pods have no network yet and were not waited for; they join the mesh when they get one: "
+            f"{', '.join(f'{one.namespace}/{one.name}' for one in bare[:5])}."
+        )
     if module._diff and taken:
         result["diff"] = {"before": "".join(f"{name}: in the mesh\n" for name in taken), "after": ""}
     module.exit_json(changed=bool(taken), **result)

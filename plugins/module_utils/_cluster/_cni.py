@@ -90,6 +90,34 @@ def policy_support(snapshot: Snapshot) -> Finding:
     raise Unknown("the provider is not known: NetworkPolicy objects may have no effect")
 
 
+@finding
+def socket_lb(snapshot: Snapshot) -> Finding:
+    """Whether Services are translated inside the sockets of pods, so that a pod's packets name a backend, not the Service.
+
+    Cilium: docs.cilium.io, "Kubernetes Without kube-proxy", socketLB.hostNamespaceOnly. Calico in eBPF mode does the same
+    for TCP by default.
+    """
+    for provider, daemonset in _found(snapshot).items():
+        place = f"DaemonSet {name_of(daemonset)}"
+        if provider == "cilium":
+            settings = (snapshot.maybe("cilium_config") or {}).get("data") or {}
+            replaced = settings.get("kube-proxy-replacement", "false") in ("true", "strict")
+            inside = replaced or settings.get("bpf-lb-sock", "false") == "true"
+            only_host = settings.get("bpf-lb-sock-hostns-only", "false") == "true"
+            return yes_no(inside and not only_host, f"ConfigMap cilium-config beside {place}")
+        if provider == "calico" and "FELIX_BPFENABLED=true" in _variables(daemonset):
+            off = "FELIX_BPFCONNECTTIMELOADBALANCING=Disabled" in _variables(daemonset)
+            return yes_no(not off, f"{place} in eBPF mode")
+    if not snapshot.listing("daemonsets"):
+        raise Unknown("no DaemonSet of a provider we know")
+    return yes_no(False, "no provider that does it was found")
+
+
+def _variables(daemonset: Mapping[str, Any]) -> list[str]:
+    containers = daemonset["spec"]["template"]["spec"]["containers"]
+    return [f"{one['name']}={one.get('value', '')}" for c in containers for one in c.get("env") or []]
+
+
 def _found(snapshot: Snapshot) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     for item in snapshot.listing("daemonsets"):

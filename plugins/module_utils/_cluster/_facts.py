@@ -56,7 +56,11 @@ def cluster(
             "domain": _dns.domain(snapshot, answers, search),
             "node_local": _dns.node_local(snapshot),
         },
-        "cni": {"name": _cni.name(snapshot), "policy_support": _cni.policy_support(snapshot)},
+        "cni": {
+            "name": _cni.name(snapshot),
+            "policy_support": _cni.policy_support(snapshot),
+            "socket_lb": _cni.socket_lb(snapshot),
+        },
         "policy_kinds": _discovery.policy_kinds(snapshot),
         "psa": _addons.psa(snapshot),
         "mesh": {"istio": _addons.istio(snapshot), "linkerd": _addons.linkerd(snapshot)},

@@ -82,6 +82,12 @@ def look(client: _client.Caller, target: Target, namespace: str) -> dict[str, An
         "enrolled_namespaces": sorted(
             name for name, one in namespaces.items() if labels_of(one).get(_enrolment.MODE) == "ambient"
         ),
+        "injected_namespaces": {
+            name: label
+            for name, one in sorted(namespaces.items())
+            for label in [_enrolment.injected_by(labels_of(one))]
+            if label
+        },
         "gateways": [_gateway(one) for one in held["gateways"] if _class(one) in _leftovers.CLASSES],
         "service_entries": [service_entry(one, namespaces) for one in held["service_entries"]],
     }

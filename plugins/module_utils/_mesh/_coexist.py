@@ -25,12 +25,18 @@ def problems(
     clients: Sequence[_Entry],
     seen: Mapping[str, Any] | None,
     dns: Mapping[str, Any] | None = None,
+    socket_lb: bool = False,
 ) -> list[str]:
-    """Every reason; ``seen`` is None without a mesh, ``dns`` is the cluster's DNS Service where it is known."""
+    """Every reason; ``seen`` is None without a mesh, ``dns`` is the cluster's DNS Service where it is known.
+
+    ``socket_lb``: whether the pod network translates Services inside the sockets of pods.
+    """
     wanted = [_enrolment.Wanted(one["name"], one.get("mesh") or "unmanaged") for one in namespaces]
     istio = seen["namespace"]["name"] if seen else "istio-system"
     closed = _enrolment.forbidden(istio, [one["namespace"] for one in gateways])
     found = _enrolment.problems(wanted, closed)
+    if socket_lb:
+        found += _hidden_services(clients)
     if not seen:
         return found
     listed = {one.name for one in wanted if one.mesh != "unmanaged"}
@@ -40,6 +46,7 @@ def problems(
         for one in gateways
         if one["namespace"] in seen["enrolled_namespaces"] and one["namespace"] not in listed
     ]
+    found += _sidecars(wanted, clients, seen["injected_namespaces"])
     ambient = {one.name for one in wanted if one.mesh == "ambient"}
     ambient |= {one for one in seen["enrolled_namespaces"] if one not in listed}
     enrolled = [one for one in clients if one["namespace"] in ambient and one.get("state") != "absent"]
@@ -48,6 +55,40 @@ def problems(
         found += [problem for entry in seen["service_entries"] for problem in service_entry(entry, who)]
         found += _dns_routes(enrolled, dns)
     return found
+
+
+def _sidecars(wanted: Sequence[_enrolment.Wanted], clients: Sequence[_Entry], injected: Mapping[str, str]) -> list[str]:
+    """Namespaces whose new pods would get a sidecar against what the inventory says, or beside a VPN's guard."""
+    remedy = "take the label off (kubectl label namespace {} {}-)"
+    found = [
+        f"Namespace {one.name} is to be in the ambient mesh (mesh: ambient), but it has the label {injected[one.name]}, with "
+        "which its new pods get a sidecar and stay out of the ambient mesh: "
+        f"{remedy.format(one.name, injected[one.name].partition('=')[0])}, or set its mesh to sidecar."
+        for one in wanted
+        if one.mesh == "ambient" and one.name in injected
+    ]
+    told = {one.name for one in wanted if one.mesh in ("ambient", "none")}
+    homes = {one["namespace"]: one for one in clients if one.get("state") != "absent"}
+    found += [
+        f"{one['kind']} {name}/{one['name']} is a VPN client in a namespace with the label {injected[name]}: its new pods "
+        "would get a sidecar whose own init container comes before the guard, and would be refused: "
+        f"{remedy.format(name, injected[name].partition('=')[0])}, or list the namespace with mesh: none."
+        for name, one in homes.items()
+        if name in injected and name not in told
+    ]
+    return found
+
+
+def _hidden_services(clients: Iterable[_Entry]) -> list[str]:
+    return [
+        f"{one['kind']} {one['namespace']}/{one['name']} has egress to Services ({', '.join(services)}), but the pod network "
+        "translates Services inside the pod's sockets, so that its packets name backends which the guard does not know: set "
+        "socketLB.hostNamespaceOnly=true in Cilium's values (bpfConnectTimeLoadBalancing: Disabled for Calico), or remove "
+        "the egress."
+        for one in clients
+        for services in [[str(rule.get("service")) for rule in one.get("egress") or () if rule.get("service")]]
+        if services and one.get("state") != "absent"
+    ]
 
 
 def service_entry(entry: _Entry, clients: Sequence[str]) -> list[str]:

@@ -23,6 +23,7 @@ MESHES = ("ambient", "sidecar", "none", "unmanaged")
 FORBIDDEN = ("kube-system", "metallb-system", "tailscale")
 # States of a pod. What is wanted: IN or OUT; EXEMPT by its own specification; the others are not there yet.
 IN, OUT, EXEMPT, IDLE = "in", "out", "exempt", "not_running"
+NO_NETWORK = "no_network"
 WAITING, RESTART, WRONG = "waiting", "needs_restart", "wrong"
 _Object = Mapping[str, Any]
 
@@ -68,6 +69,13 @@ def problems(wanted: Sequence[Wanted], closed: Iterable[str]) -> list[str]:
                 "its own."
             )
     return found
+
+
+def injected_by(labels: _Object) -> str:
+    """The label by which new pods of a namespace get a sidecar, with its value; empty for none."""
+    if labels.get(INJECTION) == "enabled":
+        return f"{INJECTION}=enabled"
+    return f"{REVISION}={labels[REVISION]}" if labels.get(REVISION) and labels.get(INJECTION) != "disabled" else ""
 
 
 def namespace_problem(wanted: Wanted, live: _Object | None) -> str:
@@ -125,8 +133,17 @@ def _ambient(
     if not spec.get("nodeName"):
         return IDLE, "it is on no node yet"
     if not status.get("podIP"):
+        if _without_sandbox(status):
+            # Its network is still to be made, and will be made in the mesh: nothing is left to wait for.
+            return NO_NETWORK, "it has no network yet: see what it waits for, such as a volume, with kubectl describe"
         return WAITING, "it has no address yet"
     return WAITING, f"it has no annotation {REDIRECTION}"
+
+
+def _without_sandbox(status: _Object) -> bool:
+    """Whether the kubelet says that it has not made the pod's network yet (condition of Kubernetes 1.29)."""
+    conditions = {one.get("type"): one.get("status") for one in status.get("conditions") or []}
+    return conditions.get("PodReadyToStartContainers") == "False"
 
 
 def _exempt(labels: _Object, annotations: _Object, spec: _Object) -> str:

@@ -68,6 +68,42 @@ def test_cilium_mode(snapshot: Any, obj: Any, config: Any, support: str) -> None
 
 
 @pytest.mark.parametrize(
+    "config, inside",
+    [
+        ({"kube-proxy-replacement": "true"}, "yes"),
+        ({"kube-proxy-replacement": "strict"}, "yes"),
+        ({"bpf-lb-sock": "true"}, "yes"),
+        ({"kube-proxy-replacement": "true", "bpf-lb-sock-hostns-only": "true"}, "no"),
+        ({"kube-proxy-replacement": "false"}, "no"),
+        ({}, "no"),
+    ],
+)
+def test_cilium_translates_services_in_sockets(snapshot: Any, obj: Any, config: Any, inside: str) -> None:
+    seen = snapshot(daemonsets=[daemonset(obj, "cilium")], nodes=[], cilium_config={"data": config})
+    assert _cni.socket_lb(seen)["value"] == inside
+
+
+@pytest.mark.parametrize(
+    "variables, inside",
+    [
+        ({"FELIX_BPFENABLED": "true"}, "yes"),
+        ({"FELIX_BPFENABLED": "true", "FELIX_BPFCONNECTTIMELOADBALANCING": "Disabled"}, "no"),
+        ({"FELIX_BPFENABLED": "false"}, "no"),
+    ],
+)
+def test_calico_translates_services_in_sockets(snapshot: Any, obj: Any, variables: Any, inside: str) -> None:
+    made = daemonset(obj, "calico-node")
+    env = [{"name": name, "value": value} for name, value in variables.items()]
+    made["spec"]["template"]["spec"]["containers"][0]["env"] = env
+    assert _cni.socket_lb(snapshot(daemonsets=[made], nodes=[]))["value"] == inside
+
+
+def test_sockets_where_nothing_can_be_read(snapshot: Any, obj: Any) -> None:
+    assert _cni.socket_lb(snapshot(daemonsets="403", nodes=[]))["value"] == "unknown"
+    assert _cni.socket_lb(snapshot(daemonsets=[daemonset(obj, "cilium")], cilium_config="403"))["value"] == "unknown"
+
+
+@pytest.mark.parametrize(
     "arguments, support",
     [
         ("", "yes"),

@@ -28,6 +28,9 @@ def pod(labels: Any = None, annotations: Any = None, phase: str = "Running", **s
     }
 
 
+NO_SANDBOX = {"type": "PodReadyToStartContainers", "status": "False"}
+
+
 @pytest.mark.parametrize(
     "one, state",
     [
@@ -42,6 +45,8 @@ def pod(labels: Any = None, annotations: Any = None, phase: str = "Running", **s
         (pod(phase="Succeeded"), "not_running"),
         (pod(nodeName="", status={"phase": "Pending"}), "not_running"),
         (pod(status={"phase": "Pending"}), "waiting"),
+        (pod(status={"phase": "Pending", "conditions": [NO_SANDBOX]}), "no_network"),
+        (pod(status={"phase": "Pending", "conditions": [{**NO_SANDBOX, "status": "True"}]}), "waiting"),
         # An application that does not start is in the mesh nevertheless.
         (pod(annotations=ENABLED, status={"phase": "Pending"}), "in"),
     ],
@@ -163,6 +168,7 @@ def world(*entries: dict[str, Any], enrolled: tuple[str, ...] = ("downloads",)) 
         "namespace": {"name": "istio-system"},
         "service_entries": list(entries),
         "enrolled_namespaces": list(enrolled),
+        "injected_namespaces": {},
     }
 
 
@@ -212,6 +218,50 @@ def test_an_enrolled_gateway() -> None:
     ]
     # Where the inventory says none, the run itself takes the label away.
     assert _coexist.problems(NAMESPACES, GATEWAYS, [], world(enrolled=("vpn",))) == []
+
+
+def test_a_label_that_asks_for_sidecars() -> None:
+    labelled = {
+        **world(enrolled=()),
+        "injected_namespaces": {"downloads": "istio-injection=enabled", "other": "istio.io/rev=a"},
+    }
+    assert _coexist.problems([{"name": "downloads", "mesh": "ambient"}], [], [], labelled) == [
+        "Namespace downloads is to be in the ambient mesh (mesh: ambient), but it has the label istio-injection=enabled, with "
+        "which its new pods get a sidecar and stay out of the ambient mesh: take the label off (kubectl label namespace "
+        "downloads istio-injection-), or set its mesh to sidecar."
+    ]
+    for unmanaged in ([], [{"name": "downloads"}], [{"name": "downloads", "mesh": "unmanaged"}]):
+        (found,) = _coexist.problems(unmanaged, GATEWAYS, [CLIENT], labelled)
+        assert found.startswith(
+            "StatefulSet downloads/qbittorrent is a VPN client in a namespace with the label istio-injection=enabled: "
+        )
+    assert _coexist.problems([{"name": "downloads", "mesh": "none"}], GATEWAYS, [CLIENT], labelled) == []
+    assert _coexist.problems([], GATEWAYS, [{**CLIENT, "state": "absent"}], labelled) == []
+
+
+@pytest.mark.parametrize(
+    ("labels", "label"),
+    [
+        ({"istio-injection": "enabled"}, "istio-injection=enabled"),
+        ({"istio.io/rev": "stable"}, "istio.io/rev=stable"),
+        ({"istio.io/rev": "stable", "istio-injection": "disabled"}, ""),
+        ({"istio-injection": "disabled"}, ""),
+        ({}, ""),
+    ],
+)
+def test_which_label_injects(labels: dict[str, str], label: str) -> None:
+    assert _enrolment.injected_by(labels) == label
+
+
+def test_services_that_the_guard_cannot_see() -> None:
+    client = {**CLIENT, "egress": [{"service": "core/radarr", "ports": [7878]}]}
+    (found,) = _coexist.problems([], GATEWAYS, [client], None, socket_lb=True)
+    assert found.startswith(
+        "StatefulSet downloads/qbittorrent has egress to Services (core/radarr), but the pod network "
+    )
+    assert "socketLB.hostNamespaceOnly=true" in found
+    assert _coexist.problems([], GATEWAYS, [client], None) == []
+    assert _coexist.problems([], GATEWAYS, [CLIENT, {**client, "state": "absent"}], None, socket_lb=True) == []
 
 
 def test_egress_to_the_dns_of_the_cluster() -> None:
