@@ -45,6 +45,12 @@ options:
     type: list
     elements: str
     default: []
+  vpn:
+    description:
+      - Whether VPN gateways are wanted, which need IPv4 between pods.
+      - When absent, none.
+    type: bool
+    default: false
 """
 
 EXAMPLES = r"""
@@ -70,12 +76,13 @@ def preflight_problems(
     components: Mapping[str, str] | None = None,
     minimum: str = "1.30",
     privileged: Sequence[str] = (),
+    vpn: bool = False,
 ) -> list[dict[str, str]]:
     """Checked input for the pure function."""
     if not isinstance(cluster, Mapping) or "version" not in cluster:
         raise AnsibleFilterError("preflight_problems needs what cluster_info returns as cluster: pass result.cluster.")
     try:
-        return _preflight.problems(cluster, components or {}, minimum, privileged)
+        return _preflight.problems(cluster, components or {}, minimum, privileged, vpn)
     except ValueError as exc:
         raise AnsibleFilterError(str(exc)) from exc
 

@@ -68,15 +68,23 @@ def permissions(components: Mapping[str, str]) -> list[dict[str, Any]]:
 
 
 def problems(
-    cluster: Mapping[str, Any], components: Mapping[str, str], minimum: str, privileged: Sequence[str]
+    cluster: Mapping[str, Any],
+    components: Mapping[str, str],
+    minimum: str,
+    privileged: Sequence[str],
+    vpn: bool = False,
 ) -> list[Problem]:
-    """All problems as ``[{rule, msg}]``, in a fixed order; a Kubernetes too old is judged no further."""
+    """All problems as ``[{rule, msg}]``, in a fixed order; a Kubernetes too old is judged no further.
+
+    ``vpn``: whether there are VPN gateways.
+    """
     too_old = _version(cluster, components, minimum)
     if too_old:
         return too_old
     return [
         *_permissions(cluster),
         *_pod_security(cluster, components, privileged),
+        *(_addresses(cluster) if vpn else []),
         *_externals(cluster, components),
         *_clashes(cluster, components),
     ]
@@ -155,6 +163,18 @@ def _pod_security(
             )
             found.append({"rule": "pod-security", "msg": msg})
     return found
+
+
+def _addresses(cluster: Mapping[str, Any]) -> list[Problem]:
+    """The overlay and the tunnel carry IPv4 between pods."""
+    networks = cluster["networks"]["pod_cidrs"]["value"]
+    if not isinstance(networks, list) or not networks or any("." in one for one in networks):
+        return []
+    msg = (
+        f"Pods on {cluster['server']} have IPv6 addresses only ({', '.join(networks)}), and VPN gateways reach their clients "
+        "by IPv4: give the cluster both families, or leave bulkhead_vpn_gateways out."
+    )
+    return [{"rule": "ipv6-only", "msg": msg}]
 
 
 def _externals(cluster: Mapping[str, Any], components: Mapping[str, str]) -> list[Problem]:

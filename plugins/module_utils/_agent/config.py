@@ -25,6 +25,7 @@ REPLY_BIT = 0x10000  # replies to flows that arrived on eth0; outside Istio's 0x
 PASSED_BIT = 0x20000  # the inet table let this packet out of eth0; read by the netdev chain
 VXLAN_OVERHEAD = 50
 WIREGUARD_OVERHEAD = 60  # IPv4 endpoint
+TUNNEL_MTU = 1420  # what wg-quick and most providers use; fits 1484 bytes and more of path, IPv6 included
 
 IPv4 = ipaddress.IPv4Address
 Network4 = ipaddress.IPv4Network
@@ -213,13 +214,18 @@ def mac_address(inner: IPv4) -> str:
 
 
 def tunnel_mtu(pod_mtu: int, *limits: int | None) -> int:
-    """MTU of the tunnel device: WireGuard pads to 16 bytes, so anything not a multiple of 16 loses big packets."""
-    return min([(pod_mtu - WIREGUARD_OVERHEAD) // 16 * 16, *(limit for limit in limits if limit)])
+    """MTU of the tunnel device: WireGuard pads to 16 bytes, so anything not a multiple of 16 loses big packets.
+
+    Without a limit that somebody gave it is at most TUNNEL_MTU: the way to the provider is rarely as wide as a jumbo
+    uplink, and on PPPoE not even as wide as Ethernet.
+    """
+    given = [limit for limit in limits if limit] or [TUNNEL_MTU]
+    return min((pod_mtu - WIREGUARD_OVERHEAD) // 16 * 16, *given)
 
 
 def overlay_mtu(pod_mtu: int, *limits: int | None) -> int:
     """MTU of the overlay: fits the carrier, and never more than the tunnel behind it."""
-    return min([pod_mtu - VXLAN_OVERHEAD, tunnel_mtu(pod_mtu), *(limit for limit in limits if limit)])
+    return min(pod_mtu - VXLAN_OVERHEAD, tunnel_mtu(pod_mtu, *limits))
 
 
 def parse_gateway_address(text: str) -> IPv4 | None:

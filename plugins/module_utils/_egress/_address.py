@@ -28,11 +28,6 @@ POOL = "10.222.0.0/16"
 FIRST_VNI = 7001
 FIRST_CLIENT_INDEX = 2
 
-VXLAN_OVERHEAD = 50  # bytes, over IPv4
-WIREGUARD_OVERHEAD = 60  # bytes, over IPv4
-WIREGUARD_OVERHEAD_V6 = 80
-WIREGUARD_PADDING = 16  # WireGuard pads its payload to this; a tunnel MTU in between is a black hole on the way back
-SMALLEST_MTU = 576
 
 Allocation = dict[str, dict[str, dict[str, Any]]]
 
@@ -231,33 +226,3 @@ def mac(inner: str) -> str:
     '02:42:0a:de:01:05'
     """
     return ":".join(f"{byte:02x}" for byte in (0x02, 0x42, *ipaddress.IPv4Address(inner).packed))
-
-
-def floor16(size: int) -> int:
-    """``size`` rounded down to what WireGuard can carry without padding."""
-    return size - size % WIREGUARD_PADDING
-
-
-def tunnel_mtu(gateway_eth0: int, wanted: int | None = None, ipv6_endpoint: bool = False) -> int:
-    """MTU of the tunnel for an uplink of ``gateway_eth0`` bytes, never more than ``wanted``.
-
-    >>> tunnel_mtu(1450), tunnel_mtu(1500, wanted=1420)
-    (1376, 1408)
-    """
-    limit = gateway_eth0 - (WIREGUARD_OVERHEAD_V6 if ipv6_endpoint else WIREGUARD_OVERHEAD)
-    return _usable(floor16(limit if wanted is None else min(limit, wanted)), f"a tunnel over {gateway_eth0} bytes")
-
-
-def overlay_mtu(client_eth0: int, gateway_eth0: int, tunnel: int) -> int:
-    """MTU of the overlay: what both ends can carry, and no more than the tunnel behind it.
-
-    >>> overlay_mtu(1450, 1450, 1376), overlay_mtu(1400, 1450, 1376)
-    (1376, 1350)
-    """
-    return _usable(min(min(client_eth0, gateway_eth0) - VXLAN_OVERHEAD, tunnel), f"an overlay over {client_eth0} bytes")
-
-
-def _usable(size: int, what: str) -> int:
-    if size < SMALLEST_MTU:
-        raise ValueError(f"{what} leaves an MTU of {size}, and IPv4 needs {SMALLEST_MTU}")
-    return size

@@ -87,6 +87,27 @@ def test_version(minor: Any, components: Any, msg: Any) -> None:
     assert found == ([msg] if msg and msg != "installed" else [])
 
 
+@pytest.mark.parametrize(
+    ("networks", "vpn", "refused"),
+    [
+        (["fd00:10:244::/56"], True, True),
+        (["fd00:10:244::/56", "10.244.0.0/16"], True, False),
+        (["fd00:10:244::/56"], False, False),
+        ([], True, False),
+        ("unknown", True, False),
+    ],
+)
+def test_pods_without_ipv4(networks: Any, vpn: bool, refused: bool) -> None:
+    seen = cluster(networks={**CLUSTER["networks"], "pod_cidrs": known(networks)})
+    found = _preflight.problems(seen, {}, "1.30", [], vpn)
+    assert [one["rule"] for one in found] == ["ipv6-only"] * refused
+    if refused:
+        assert found[0]["msg"] == (
+            "Pods on 10.0.0.1:6443 have IPv6 addresses only (fd00:10:244::/56), and VPN gateways reach their clients by "
+            "IPv4: give the cluster both families, or leave bulkhead_vpn_gateways out."
+        )
+
+
 def test_major_versions_count() -> None:
     assert judge(cluster(version={"git": "v2.0.0", "major": 2, "minor": 0})) == []
 

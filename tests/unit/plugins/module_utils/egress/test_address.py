@@ -155,30 +155,3 @@ def test_inner_addresses_and_macs() -> None:
     macs = {_address.mac(str(address)) for address in ipaddress.IPv4Network("10.222.0.0/22")}
     assert len(macs) == 1024
     assert _address.mac("10.222.1.255") == "02:42:0a:de:01:ff"
-
-
-@pytest.mark.parametrize(
-    ("eth0", "wanted", "ipv6", "mtu"),
-    [
-        (1450, None, False, 1376),
-        (1450, 1420, False, 1376),
-        (1500, None, False, 1440),
-        (1500, 1420, False, 1408),
-        (1500, 1400, False, 1392),
-        (1500, None, True, 1408),
-        (9000, 1420, False, 1408),
-    ],
-)
-def test_tunnel_mtu(eth0: int, wanted: int | None, ipv6: bool, mtu: int) -> None:
-    assert _address.tunnel_mtu(eth0, wanted, ipv6) == mtu
-    assert mtu % 16 == 0
-
-
-def test_overlay_mtu_is_the_smallest_of_all() -> None:
-    assert _address.overlay_mtu(1450, 1450, 1376) == 1376
-    assert _address.overlay_mtu(1400, 1500, 1440) == 1350
-    assert _address.overlay_mtu(1500, 1400, 1440) == 1350
-    with pytest.raises(ValueError, match="MTU"):
-        _address.overlay_mtu(600, 600, 1376)
-    with pytest.raises(ValueError, match="MTU"):
-        _address.tunnel_mtu(630)
