@@ -35,7 +35,8 @@ def run(
     """Prove, and end the task; it fails where the option ``enforce`` asks for that and something is not acceptable.
 
     ``nothing`` is the result where nothing was proven. ``judged`` is the key of the result's list whose entries have
-    ``acceptable`` and ``reasons``; ``reason`` the word for programs, ``name`` an entry's, ``empty`` what is said without any.
+    ``acceptable`` and ``reasons``; ``reason`` the word for programs, ``name`` an entry's, ``empty`` what is said without any. ``reasons`` of the result itself
+    are about no entry.
     """
     _module.prepare(module, **nothing)
     _module.require(module, "websocket", "websocket-client", **nothing)
@@ -47,7 +48,9 @@ def run(
     except KubeError as exc:
         module.fail_json(msg=exc.msg, failure=exc.failure, **nothing)
     if module.params["enforce"] and not result["acceptable"]:
-        reasons = [one for entry in result[judged] for one in entry["reasons"]] or [empty]
+        reasons = [*result.get("reasons", ()), *(one for entry in result[judged] for one in entry["reasons"])] or [
+            empty
+        ]
         more = f" (and {len(reasons) - 1} more, see reasons)" if len(reasons) > 1 else ""
         failing = next((name(one) for one in result[judged] if not one["acceptable"]), None)
         failure = {"code": None, "reason": reason, "object": failing, "details": None}

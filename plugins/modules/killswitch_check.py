@@ -172,6 +172,14 @@ options:
     type: list
     elements: str
     default: []
+  accept_open_pods:
+    description:
+      - Pods, or workloads whose pods are named after them, as C(namespace/name), that use an account, a volume or the image of a
+        client and may run without a guard. They leave by the node; nothing about them is checked.
+      - When absent, none, and each such pod makes C(pod-stray) fail and the client V(unprotected).
+    type: list
+    elements: str
+    default: []
   enforce:
     description:
       - Whether the task fails when a client is not as required. With V(false) RV(acceptable) says it.
@@ -266,6 +274,12 @@ acceptable:
   returned: success, or when a client is not as required
   type: bool
   sample: true
+reasons:
+  description: What is wrong beside the clients below, as sentences, such as an attached workload that O(clients) does not name.
+  returned: success, or when a client is not as required
+  type: list
+  elements: str
+  sample: []
 require:
   description: As given.
   returned: success, or when a client is not as required
@@ -498,6 +512,7 @@ def spec() -> dict[str, Any]:
             "exit_addresses": dict(strings),
             "require": {"type": "str", "choices": list(_verdict.REQUIREMENTS), "default": _verdict.PROTECTED},
             "accept_unknown": dict(strings),
+            "accept_open_pods": dict(strings),
             "enforce": {"type": "bool", "default": True},
             "twin_image": {"type": "str"},
             "timeout": {"type": "int", "default": 60},
@@ -530,6 +545,15 @@ def addresses(params: dict[str, Any], option: str) -> list[str]:
     return found
 
 
+def accepted_pods(given: list[str]) -> list[str]:
+    """Names of pods or workloads with their namespace."""
+    for one in given:
+        namespace, slash, name = one.partition("/")
+        if not (namespace and name) or "/" in name:
+            raise _proof.Refused(f"accept_open_pods has {one!r}: give namespace/name of a pod or of its workload.")
+    return given
+
+
 def options(params: dict[str, Any], check_mode: bool) -> tuple[_run.Options, list[str]]:
     """How to check, and what cannot be used of ``targets``."""
     strangers = sorted(set(params["accept_unknown"]) - set(_registry.ids()))
@@ -546,6 +570,7 @@ def options(params: dict[str, Any], check_mode: bool) -> tuple[_run.Options, lis
         exits=addresses(params, "exit_addresses"),
         require=params["require"],
         accept_unknown=params["accept_unknown"],
+        accept_open=accepted_pods(params["accept_open_pods"]),
         image=params["twin_image"],
         attempt_timeout=params["attempt_timeout"],
         mesh=_wanted.Mesh(

@@ -41,6 +41,14 @@ options:
     type: list
     elements: str
     default: []
+  accept_open_pods:
+    description:
+      - Pods, or workloads whose pods are named after them, as C(namespace/name), that use an account, a volume or the image of a
+        client and may run without a guard; see M(bulkhead.mesh.killswitch_check).
+      - When absent, none, and each such pod makes the client V(unprotected).
+    type: list
+    elements: str
+    default: []
   namespaces:
     description:
       - The namespaces, as in the variable C(bulkhead_namespaces); C(name) and C(mesh) are looked at.
@@ -231,6 +239,7 @@ def spec() -> dict[str, Any]:
             "report": {"type": "path"},
             "stale_after": {"type": "int", "default": 24},
             "exit_addresses": {"type": "list", "elements": "str", "default": []},
+            "accept_open_pods": {"type": "list", "elements": "str", "default": []},
             **dict.fromkeys(_look.LISTS, listed),
         },
     )

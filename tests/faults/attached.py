@@ -94,7 +94,7 @@ def user_objects(paths: Paths) -> list[dict[str, Any]]:
     container = {"name": "app", "image": TOOLBOX, "command": ["sleep", "infinity"]}
     template = {
         "metadata": {"labels": {"app": NAME}},
-        "spec": {"terminationGracePeriodSeconds": 1, "containers": [container]},
+        "spec": {"terminationGracePeriodSeconds": 1, "containers": [container], "serviceAccountName": NAME},
     }
     spec = {"replicas": 1, "serviceName": NAME, "selector": {"matchLabels": {"app": NAME}}, "template": template}
     metadata = {"name": NAME, "namespace": CLIENTS}
@@ -106,6 +106,7 @@ def user_objects(paths: Paths) -> list[dict[str, Any]]:
             "metadata": {"name": "provider", "namespace": VPN},
             "stringData": {"wg0.conf": config},
         },
+        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata},
         {"apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": metadata, "spec": spec},
     ]
 

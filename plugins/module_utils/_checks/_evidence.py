@@ -202,3 +202,21 @@ class PodEvidence:
     twins: Twins | Missing = Missing("no twins were made")
     gateway: GatewayEvidence | Missing = Missing("the gateway was not looked at")
     mesh: MeshView | Missing = Missing("the mesh was not looked at")
+
+
+@dataclass(frozen=True)
+class WorkloadEvidence:
+    """Pods beside a client's own, as sentences: ``open`` use what is the client's and have no guard, ``left`` are the client's
+    and its workload does not own them."""
+
+    target: str
+    open: tuple[str, ...] | Missing = Missing("the pods of its namespace were not read")
+    left: tuple[str, ...] | Missing = Missing("the pods of its namespace were not read")
+
+
+@dataclass(frozen=True)
+class InventoryEvidence:
+    """``unnamed``: what is attached in the cluster and that the inventory does not name, as sentences."""
+
+    target: str = "inventory"
+    unnamed: tuple[str, ...] | Missing = Missing("the workloads were not read")

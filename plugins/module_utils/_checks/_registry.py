@@ -18,6 +18,7 @@ from ansible_collections.bulkhead.mesh.plugins.module_utils._checks import (
     _judge_controls,
     _judge_dns,
     _judge_gateway,
+    _judge_inventory,
     _judge_mesh,
     _judge_pod,
     _judge_policy,
@@ -33,8 +34,9 @@ from ansible_collections.bulkhead.mesh.plugins.module_utils._checks._result impo
 
 PASSIVE, ACTIVE, DISPOSABLE = "P", "A", "C"
 CLASSES = (PASSIVE, ACTIVE, DISPOSABLE)
-CLIENT, GATEWAY = "client", "gateway"
-CONTROL, GUARD, POLICY, FIREWALL, GATEWAY_POLICY, OVERLAY, NAMES, MESH = (
+# What a check is about: a pod of a client, a client, a gateway, the inventory as a whole.
+CLIENT, WORKLOAD, GATEWAY, INVENTORY = "client", "workload", "gateway", "inventory"
+CONTROL, GUARD, POLICY, FIREWALL, GATEWAY_POLICY, OVERLAY, NAMES, MESH, LISTED = (
     "control",
     "guard",
     "policy",
@@ -43,6 +45,7 @@ CONTROL, GUARD, POLICY, FIREWALL, GATEWAY_POLICY, OVERLAY, NAMES, MESH = (
     "overlay",
     "dns",
     "mesh",
+    "inventory",
 )
 _COUNTER = "ctl-counter"
 
@@ -73,6 +76,7 @@ def _gateway(*entry: Any, **more: Any) -> Check:
 
 _T = ("ctl-tools",)
 _C, _D, _G, _M, _P, _W = _judge_controls, _judge_dns, _judge_pod, _judge_mesh, _judge_policy, _judge_gateway
+_I = _judge_inventory
 _NP = (
     ("np-exists", "P", "the policy is older than the pod", "older than the pod", _P.exists),
     ("np-shape", "P", "the policy is no wider than asked for", "exactly as rendered", _P.shape),
@@ -141,6 +145,9 @@ CHECKS: tuple[Check, ...] = (
     _gateway("gw-clear", FIREWALL, "A", "the gateway cannot leave in clear", "refused and counted", _W.clear),
     _gateway("mesh-gw-none", MESH, "P", "the gateway is in no mesh", "no annotation, no rule", _M.gateway_out),
     *(_gateway(one[0], GATEWAY_POLICY, *one[1:]) for one in _NP),
+    Check("pod-stray", WORKLOAD, LISTED, "P", "no pod uses what is the client's without a guard", "none", _I.strays),
+    Check("pod-left-behind", WORKLOAD, LISTED, "P", "the client's pods are its workload's", "none", _I.left_behind),
+    Check("inv-named", INVENTORY, LISTED, "P", "the inventory names every attached workload", "all named", _I.named),
 )
 
 
@@ -158,7 +165,7 @@ def ids(classes: Collection[str] = CLASSES) -> list[str]:
 
 
 def run(evidence: Any, on: str, classes: Collection[str]) -> list[Result]:
-    """Judge all checks of one client pod or one gateway; those of other classes are skipped.
+    """Judge all checks on something of this sort; those of other classes are skipped.
 
     A judge that stumbles over evidence of an unexpected form has proven nothing: unknown.
     """

@@ -20,7 +20,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 COLUMNS = ("check", "result", "class", "layer", "target", "observed")
-_KEYS = ("verdict", "acceptable", "require", "clients", "vantages", "paths", "checks", "time")
+_KEYS = ("verdict", "acceptable", "reasons", "require", "clients", "vantages", "paths", "checks", "time")
 _XML_FORBIDDEN = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _WIDE = 100  # characters of the last column
 Report = Mapping[str, Any]
@@ -90,7 +90,12 @@ def table(report: Report) -> str:
     words = _words(report)
     lines += _aligned([tuple(name.upper() for name in words.head), *words.subjects(report)])
     word = "as required" if report["acceptable"] else "NOT as required"
-    lines += ["", f"Verdict {report['verdict']}, required {report['require']}: {word}."]
+    overlooked = report.get("reasons")
+    if overlooked == [] and not report["clients"]:
+        lines += ["", "No VPN client is named, and no workload is attached."]
+    else:
+        lines += ["", f"Verdict {report['verdict']}, required {report['require']}: {word}."]
+    lines += [f"  {reason}" for reason in overlooked or []]
     lines += [f"  {reason}" for one in report[words.key] for reason in one["reasons"]]
     return "\n".join(lines)
 

@@ -69,6 +69,8 @@ WAYS = {"by the pod's own network": (GUARD, POLICY), "by the gateway's own netwo
 LAYERS = tuple(layer for layers in WAYS.values() for layer in layers)
 # Without these nobody can say from which address traffic leaves.
 EXITS = {"client": ("ctl-real", "ctl-tunnel", "dns-exit"), "gateway": ("gw-exit",)}
+# Where one of these failed, the client's own traffic has a way that none of the layers stands on.
+BESIDE = ("pod-stray",)
 
 
 @dataclass(frozen=True)
@@ -105,23 +107,28 @@ def layer_state(layer: Layer, targets: Mapping[str, Sequence[Result]]) -> str:
     return {PASS: HOLDS, FAIL: BROKEN}.get(state, UNKNOWN)
 
 
-def judge(pods: Mapping[str, Sequence[Result]], gateway: Mapping[str, Sequence[Result]]) -> Verdict:
-    """The verdict of one client from the results of its pods and of its gateway."""
+def judge(
+    pods: Mapping[str, Sequence[Result]], gateway: Mapping[str, Sequence[Result]], workload: Sequence[Result] = ()
+) -> Verdict:
+    """The verdict of one client from the results of its pods, of its gateway, and of the client as a whole."""
     targets = {"client": pods, "gateway": gateway}
     states = {layer.name: layer_state(layer, targets[layer.on]) for layer in LAYERS}
-    every = [one for results in (*pods.values(), *gateway.values()) for one in results]
+    every = [one for results in (*pods.values(), *gateway.values(), workload) for one in results]
     failing = tuple(_named(every, FAIL))
     unproven = tuple(_named(every, UNKNOWN))
     way, holding, verdict = _weakest(states)
     reason = _reason(verdict, way, holding, states)
     leaking = [one for one in every if one.leak]
     wrong_exit = _of(EXITS, pods, gateway, FAIL)
+    beside = [one for one in workload if one.id in BESIDE and one.result == FAIL]
     if leaking:
         verdict, holding = UNPROTECTED, ()
         reason = f"a packet got past the VPN in {', '.join(sorted({f'{one.id} ({one.target})' for one in leaking}))}"
     elif wrong_exit:
         verdict, holding = UNPROTECTED, ()
         reason = f"traffic leaves where it must not: {', '.join(wrong_exit)}"
+    elif beside:
+        verdict, holding, reason = UNPROTECTED, (), beside[0].reason
     elif verdict in REQUIREMENTS:
         unseen = _of(EXITS, pods, gateway, None)
         if unseen:
@@ -190,9 +197,16 @@ def acceptable(
     if VERDICTS.index(verdict.verdict) > VERDICTS.index(require):
         reasons.append(f"the verdict is {verdict.verdict}, required is {require}: {verdict.reason}")
     proofs = {proof for layer in LAYERS for proof in layer.proofs} if require == SINGLE else set()
+    reasons += unlike_pass((one for one in results if one.id not in proofs), accept_unknown)
+    return list(dict.fromkeys(reasons))
+
+
+def unlike_pass(results: Iterable[Result], accept_unknown: Collection[str] = ()) -> list[str]:
+    """A sentence for each check that failed, or stayed unknown without being named in ``accept_unknown``."""
+    reasons = []
     for one in results:
-        if one.result == FAIL and one.id not in proofs:
+        if one.result == FAIL:
             reasons.append(f"{one.id} ({one.target}) failed: {one.reason}")
-        if one.result == UNKNOWN and one.id not in proofs and one.id not in accept_unknown:
+        if one.result == UNKNOWN and one.id not in accept_unknown:
             reasons.append(f"{one.id} ({one.target}) is unknown: {one.reason}")
     return list(dict.fromkeys(reasons))

@@ -45,6 +45,9 @@ def requests(clients: Sequence[Client], gateways: Sequence[Gateway]) -> dict[tup
         ("Node", ""): Request("/api/v1/nodes", "list nodes"),
         # Clients that this run was not asked about are behind the same gateways.
         ("Pod", ""): Request("/api/v1/pods", "list pods", query={"labelSelector": _names.CLIENT_LABEL}),
+        # What is attached and not in the inventory may be anywhere.
+        ("StatefulSet", ""): Request("/apis/apps/v1/statefulsets", "list statefulsets"),
+        ("Deployment", ""): Request("/apis/apps/v1/deployments", "list deployments"),
     }
     for namespace in sorted(homes | {one.namespace for one in gateways}):
         asked["Pod", namespace] = _workload.pods_request(namespace)
@@ -52,7 +55,7 @@ def requests(clients: Sequence[Client], gateways: Sequence[Gateway]) -> dict[tup
         asked["NetworkPolicy", namespace] = Request(path, f"list networkpolicies in {namespace}")
         path = f"/apis/apps/v1/namespaces/{namespace}/statefulsets"
         asked["StatefulSet", namespace] = Request(path, f"list statefulsets in {namespace}")
-    for namespace in sorted({one.namespace for one in clients if one.kind == "Deployment"}):
+    for namespace in sorted(homes):
         path = f"/apis/apps/v1/namespaces/{namespace}/deployments"
         asked["Deployment", namespace] = Request(path, f"list deployments in {namespace}")
         asked["ReplicaSet", namespace] = _workload.replica_sets_request(namespace)

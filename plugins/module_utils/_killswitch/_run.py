@@ -27,11 +27,12 @@ from ansible_collections.bulkhead.mesh.plugins.module_utils._checks._evidence im
     Probe,
     Site,
     Twins,
+    WorkloadEvidence,
 )
 from ansible_collections.bulkhead.mesh.plugins.module_utils._checks._result import Missing, Result
 from ansible_collections.bulkhead.mesh.plugins.module_utils._egress import _names
 from ansible_collections.bulkhead.mesh.plugins.module_utils._egress._model import Client, Gateway
-from ansible_collections.bulkhead.mesh.plugins.module_utils._killswitch import _mesh, _read, _wanted
+from ansible_collections.bulkhead.mesh.plugins.module_utils._killswitch import _inventory, _mesh, _read, _wanted
 from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._exec import Place
 
 PARALLEL = 8
@@ -40,7 +41,8 @@ FIREWALL, KEEPER = "bulkhead-firewall", "bulkhead-gateway"
 
 @dataclass(frozen=True)
 class Options:
-    """How to check. ``real`` and ``exits`` are addresses as declared; ``image`` is for twins."""
+    """How to check. ``real`` and ``exits`` are addresses as declared, ``accept_open`` pods that may run without a guard;
+    ``image`` is for twins."""
 
     classes: Sequence[str] = ("P", "A")
     targets: Sequence[_plan.Target] = ()
@@ -48,6 +50,7 @@ class Options:
     exits: Sequence[str] = ()
     require: str = _verdict.PROTECTED
     accept_unknown: Sequence[str] = ()
+    accept_open: Sequence[str] = ()
     image: str | None = None
     attempt_timeout: float = 2.0
     mesh: _wanted.Mesh = field(default_factory=_wanted.Mesh)
@@ -73,7 +76,7 @@ class Run:
     def __init__(
         self, runner: _gather.Runner, clients: Sequence[Client], gateways: Sequence[Gateway], options: Options
     ) -> None:
-        self.runner, self.options = runner, options
+        self.runner, self.options, self.listed = runner, options, tuple(clients)
         self.clients = [one for one in clients if one.state == "present"]
         used = {one.gateway for one in self.clients}
         self.gateways = {
@@ -81,7 +84,8 @@ class Run:
         }
         self.time = datetime.now(timezone.utc)  # the proof is not about what is made later
         self.seen = _read.Seen((), {})
-        self.pods: dict[str, list[dict[str, Any]] | Missing] = {}
+        self.pods: dict[str, list[dict[str, Any]] | Missing] = {}  # also those that their workload does not own
+        self.beside: dict[str, WorkloadEvidence] = {}
         self.configs: dict[str, Mapping[str, Any] | Missing] = {}
         self.gateway_pods: dict[str, tuple[dict[str, Any], ...] | Missing] = {}
         self.around, self.talks = _mesh.Surroundings(), _mesh.Talks()
@@ -91,7 +95,9 @@ class Run:
         self.seen = _read.read(self.runner.api, self.clients, list(self.gateways.values()))
         self.around = _mesh.look(self.runner.api)
         for client in self.clients:
-            self.pods[client.id] = _read.pods_of(client, self.seen)
+            own, left = _read.pods_of(client, self.seen), _inventory.left_behind(client, self.seen)
+            self.beside[client.id] = _inventory.workload(client, own, left, self.seen, self.options.accept_open)
+            self.pods[client.id] = _inventory.with_left(client, own, left, self.seen)
         for gateway in self.gateways.values():
             self.gateway_pods[gateway.name] = _read.gateway_pods(gateway, self.seen)
             self.configs[gateway.name] = self._gateway_config(gateway)
@@ -237,23 +243,28 @@ class Run:
         )
         evidence = {name: self._gateway_evidence(name, site, pending, twins) for name in self.gateways}
         gateways = {name: _registry.run(one, _registry.GATEWAY, self.options.classes) for name, one in evidence.items()}
-        checks = [result for results in gateways.values() for result in results]
+        inventory = _registry.run(_inventory.unnamed(self.listed, self.seen), _registry.INVENTORY, self.options.classes)
+        checks = [*inventory, *(result for results in gateways.values() for result in results)]
         clients, worst = [], _verdict.PROTECTED
         for client in self.clients:
             pods = {}
             for one in self._client_evidence(client, site, pending, twins, evidence):
                 pods[one.target] = _registry.run(one, _registry.CLIENT, self.options.classes)
             behind = {name: results for name, results in gateways.items() if name == client.gateway}
-            verdict = _verdict.judge(pods, behind)
-            own = [result for results in pods.values() for result in results]
+            beside = _registry.run(self.beside[client.id], _registry.WORKLOAD, self.options.classes)
+            verdict = _verdict.judge(pods, behind, beside)
+            own = [*beside, *(result for results in pods.values() for result in results)]
             clients.append(self._client(client, verdict, own, behind))
             checks += own
             worst = max(worst, verdict.verdict, key=_verdict.VERDICTS.index)
-        reasons = [reason for one in clients for reason in one["reasons"]]
+        overlooked = _verdict.unlike_pass(inventory, self.options.accept_unknown)
+        if overlooked or not clients:
+            worst = max(worst, _verdict.UNKNOWN, key=_verdict.VERDICTS.index)
         return {
             "time": self.time.strftime("%Y-%m-%dT%H:%M:%SZ"),
-            "verdict": worst if clients else _verdict.UNKNOWN,
-            "acceptable": bool(clients) and not reasons,
+            "verdict": worst,
+            "acceptable": bool(clients) and not overlooked and not any(one["reasons"] for one in clients),
+            "reasons": overlooked,
             "require": self.options.require,
             "clients": clients,
             "checks": [one.to_dict() for one in checks],

@@ -47,6 +47,8 @@ class Live:
 
     ``unread`` is why it could not be looked at. ``attached``: its template starts with the guard. ``pods`` are those that
     have not ended, ``unguarded`` those of them without the guard; ``newest`` is the newest of its pods and its gateway's.
+    Sentences about pods beside its own: ``open`` use what is the client's and have no guard, ``left`` its workload does not
+    own; ``unseen`` is why that is not known.
     """
 
     unread: str = ""
@@ -55,6 +57,9 @@ class Live:
     gateway: str = ""
     pods: Sequence[str] = ()
     unguarded: Sequence[str] = ()
+    open: Sequence[str] = ()
+    left: Sequence[str] = ()
+    unseen: str = ""
     newest: datetime | None = None
 
 
@@ -102,6 +107,11 @@ def judge(key: Key, live: Live, report: Proof, now: datetime, stale_after: float
         return Standing(MISSING, "there is no such workload")
     if live.unguarded:
         return Standing(UNPROTECTED, f"pod {live.unguarded[0]} runs without the guard and leaves by the node")
+    if live.open:
+        return Standing(UNPROTECTED, live.open[0])
+    if live.left or live.unseen:
+        # No proof is about how such a pod is now: it may have lost its policy since.
+        return Standing(UNKNOWN, live.left[0] if live.left else live.unseen)
     if not live.pods:
         return Standing(STOPPED, "no pod runs" if live.attached else "no pod runs, and it is not attached")
     if not live.attached:

@@ -29,6 +29,7 @@ class Inventory:
     gateways: Sequence[Mapping[str, Any]] = ()
     clients: Sequence[Mapping[str, Any]] = ()
     exit_addresses: Sequence[str] = ()
+    accept_open: Sequence[str] = ()
 
 
 # Option -> what each entry needs besides its name, to be told from others.
@@ -51,7 +52,7 @@ def inventory(params: Mapping[str, Any]) -> Inventory:
         found[option] = kept
     if problems:
         raise all_of(problems)
-    return Inventory(**found, exit_addresses=params["exit_addresses"])
+    return Inventory(**found, exit_addresses=params["exit_addresses"], accept_open=params.get("accept_open_pods", ()))
 
 
 def look(
@@ -66,7 +67,7 @@ def look(
     seen = _read.read(client, _devices.is_exposed)
     ingress = _ingress.gateways(seen, wanted.ingress_gateways)
     gateways = _vpn.gateways(seen, wanted.gateways, proof, wanted.exit_addresses, now)
-    clients = _vpn.clients(seen, wanted.clients, proof, now, stale_after)
+    clients = _vpn.clients(seen, wanted.clients, proof, now, stale_after, wanted.accept_open)
     homes = {one["namespace"] for one in (*ingress, *gateways, *clients)}
     homes |= {
         backend["service"].partition("/")[0]

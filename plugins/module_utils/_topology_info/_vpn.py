@@ -7,11 +7,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from ansible_collections.bulkhead.mesh.plugins.module_utils._egress import _names, _registry
+from ansible_collections.bulkhead.mesh.plugins.module_utils._egress import _left_behind, _names, _registry, _siblings
 from ansible_collections.bulkhead.mesh.plugins.module_utils._kube import _workload
 from ansible_collections.bulkhead.mesh.plugins.module_utils._topology import _standing
 from ansible_collections.bulkhead.mesh.plugins.module_utils._topology_info._read import Seen
@@ -118,16 +118,24 @@ def _newest(pods: Sequence[_Object]) -> datetime | None:
 
 
 def clients(
-    seen: Seen, declared: Sequence[_Object], proof: _standing.Proof, now: datetime, stale_after: float
+    seen: Seen,
+    declared: Sequence[_Object],
+    proof: _standing.Proof,
+    now: datetime,
+    stale_after: float,
+    accept_open: Collection[str] = (),
 ) -> list[dict[str, Any]]:
-    """Clients in the order of the inventory, then workloads that are attached without being in it."""
+    """Clients in the order of the inventory, then workloads that are attached without being in it.
+
+    ``accept_open`` names pods or workloads that may run without a guard although they use what is a client's.
+    """
     wanted = {(one["kind"], one["namespace"], one["name"]): one for one in declared}
     live = {(one["kind"], one["metadata"]["namespace"], one["metadata"]["name"]): one for one in seen.all(*KINDS)}
     attached = {key for key, one in live.items() if _names.CLIENT_LABEL in _template_labels(one) and key not in wanted}
     made = []
     for key in [*wanted, *sorted(attached)]:
         workload = live.get(key)
-        now_seen = _live(key, workload, seen)
+        now_seen = _live(key, workload, seen, accept_open)
         standing = _standing.judge(key, now_seen, proof, now, stale_after)
         made.append(
             {
@@ -149,7 +157,7 @@ def clients(
     return made
 
 
-def _live(key: _standing.Key, workload: _Object | None, seen: Seen) -> _standing.Live:
+def _live(key: _standing.Key, workload: _Object | None, seen: Seen, accept_open: Collection[str]) -> _standing.Live:
     kind, namespace, dummy = key
     unread = seen.missing(kind, "Pod", *(["ReplicaSet"] if kind == "Deployment" else []))
     if unread:
@@ -164,13 +172,28 @@ def _live(key: _standing.Key, workload: _Object | None, seen: Seen) -> _standing
         for one in seen.all("Pod")
         if gateway and _names.gateway_pod_labels(gateway).items() <= (one["metadata"].get("labels") or {}).items()
     ]
+    open_ = [str(one) for one in _siblings.find(workload, pods, seen.all("Pod"), accept_open)]
+    left = _left_behind_of(key, seen)
     return _standing.Live(
+        open=open_ if _names.CLIENT_LABEL in labels else [],
+        left=left,
+        unseen=seen.missing(*KINDS, "ReplicaSet"),
         attached=_names.CLIENT_LABEL in labels and _guarded(workload["spec"].get("template") or {}),
         gateway=gateway,
         pods=[one["metadata"]["name"] for one in pods],
         unguarded=[one["metadata"]["name"] for one in pods if not _guarded(one)],
         newest=_newest([*pods, *(one for one in behind if _runs(one))]),
     )
+
+
+def _left_behind_of(key: _standing.Key, seen: Seen) -> list[str]:
+    """Pods of a client that its workload does not own; without a label of their own they may be any client's of the namespace."""
+    if seen.missing(*KINDS, "ReplicaSet"):
+        return []
+    dummy, namespace, name = key
+    pods = [one for one in seen.all("Pod") if one["metadata"].get("namespace") == namespace]
+    found = _left_behind.find(pods, seen.all(*KINDS), seen.all("ReplicaSet"))
+    return [str(one) for one in found if one.client in ("", _names.client_id(namespace, name))]
 
 
 def _guarded(pod: _Object) -> bool:

@@ -117,6 +117,89 @@ def test_no_clients_prove_nothing(run: Any) -> None:
         assert result["failed"] and result["verdict"] == "unknown"
 
 
+NAMED = "/apis/apps/v1/statefulsets"
+
+
+def attached() -> dict[str, Any]:
+    (workload,) = cluster()["/apis/apps/v1/namespaces/downloads/statefulsets"]
+    template = {"metadata": {"labels": {"bulkhead.mesh/vpn-client": "downloads.app"}}, "spec": {"containers": []}}
+    return {**workload, "spec": {**workload["spec"], "template": template}}
+
+
+def inventory(result: Any) -> tuple[str, list[str]]:
+    (found,) = [one["result"] for one in result["checks"] if one["id"] == "inv-named"]
+    return found, result["reasons"]
+
+
+@pytest.mark.parametrize("clients", [[], [{**CLIENT, "name": "other"}], [{**CLIENT, "kind": "Deployment"}]])
+def test_an_attached_workload_that_is_not_named_is_a_failure(run: Any, clients: Any) -> None:
+    result = run(Api({NAMED: [attached()]}), clients=clients)
+    assert result["failed"] and result["verdict"] == "unknown"
+    found, reasons = inventory(result)
+    assert found == "fail" and "StatefulSet downloads/app is attached" in reasons[0]
+    assert "StatefulSet downloads/app is attached" in result["msg"]
+
+
+def test_named_is_also_what_is_to_be_absent(run: Any) -> None:
+    for clients in ([CLIENT], [{**CLIENT, "state": "absent"}]):
+        assert inventory(run(Api({NAMED: [attached()]}), clients=clients, enforce=False)) == ("pass", [])
+
+
+def test_a_pod_of_a_client_that_nobody_names(run: Any) -> None:
+    pod = {"metadata": {"namespace": "tv", "name": "x-0", "labels": {"bulkhead.mesh/vpn-client": "tv.x"}}, "spec": {}}
+    found, reasons = inventory(run(Api({"/api/v1/pods": [pod]}), clients=[], enforce=False))
+    assert found == "fail" and "Pod tv/x-0 is of VPN client tv.x" in reasons[0]
+    pod["status"] = {"phase": "Succeeded"}
+    assert inventory(run(Api({"/api/v1/pods": [pod]}), clients=[], enforce=False)) == ("pass", [])
+
+
+@pytest.mark.parametrize("refuse", ["/apis/apps/v1/statefulsets", "/apis/apps/v1/deployments", "/api/v1/pods"])
+def test_what_is_attached_and_cannot_be_listed_is_unknown(run: Any, refuse: str) -> None:
+    result = run(Api({}, (refuse,)), clients=[], enforce=False)
+    found, reasons = inventory(result)
+    assert found == "unknown" and "not able to list" in reasons[0] and result["verdict"] == "unknown"
+    again = run(Api({}, (refuse,)), clients=[], enforce=False, accept_unknown=["inv-named"])
+    assert again["reasons"] == []
+
+
+def beside(result: Any) -> dict[str, Any]:
+    return {one["id"]: one for one in result["checks"] if one["target"] == "downloads/app"}
+
+
+def test_a_pod_that_left_its_workload_is_checked_like_the_others(run: Any) -> None:
+    lists = cluster()
+    (pod,) = lists["/api/v1/namespaces/downloads/pods"]
+    stray = json.loads(json.dumps(pod))
+    stray["metadata"].update(name="app-9", ownerReferences=[])
+    stray["spec"]["hostNetwork"] = True
+    lists["/api/v1/namespaces/downloads/pods"] = [pod, stray]
+    result = run(Api(lists), enforce=False)
+    found = beside(result)["pod-left-behind"]
+    assert found["result"] == "fail" and "downloads/app-9" in found["reason"]
+    host = {one["target"]: one["result"] for one in result["checks"] if one["id"] == "pod-hostnet"}
+    assert host == {"downloads/app-0": "pass", "downloads/app-9": "fail"}
+    assert beside(run(Api(cluster()), enforce=False))["pod-left-behind"]["result"] == "pass"
+
+
+def test_a_pod_that_uses_the_clients_account_without_a_guard(run: Any) -> None:
+    lists = cluster()
+    (workload,) = lists["/apis/apps/v1/namespaces/downloads/statefulsets"]
+    workload["spec"]["template"]["spec"]["serviceAccountName"] = "app"
+    again = {"metadata": {"namespace": "downloads", "name": "again-0"}, "spec": {"serviceAccountName": "app"}}
+    lists["/api/v1/namespaces/downloads/pods"].append(again)
+    result = run(Api(lists), enforce=False)
+    assert beside(result)["pod-stray"]["result"] == "fail"
+    assert result["verdict"] == "unprotected" and "downloads/again-0" in result["clients"][0]["reason"]
+    accepted = run(Api(lists), enforce=False, accept_open_pods=["downloads/again"])
+    assert beside(accepted)["pod-stray"]["result"] == "pass" and accepted["verdict"] == "unknown"
+
+
+@pytest.mark.parametrize("refuse", ["namespaces/downloads/pods", "namespaces/downloads/replicasets"])
+def test_pods_beside_a_client_that_cannot_be_listed_are_unknown(run: Any, refuse: str) -> None:
+    found = beside(run(Api(cluster(), (refuse,)), enforce=False))
+    assert found["pod-left-behind"]["result"] == "unknown"
+
+
 def test_client_without_pods(run: Any) -> None:
     lists = cluster()
     lists["/api/v1/namespaces/downloads/pods"] = []
@@ -137,6 +220,7 @@ def test_check_mode_makes_no_pods(run: Any) -> None:
         ({"real_addresses": ["192.0.2.0/24"]}, "real_addresses has '192.0.2.0/24': give addresses"),
         ({"exit_addresses": ["vpn.example"]}, "exit_addresses has 'vpn.example'"),
         ({"accept_unknown": ["pod-nonsense"]}, "accept_unknown has 'pod-nonsense': no check has this id"),
+        ({"accept_open_pods": ["again"]}, "accept_open_pods has 'again': give namespace/name"),
         ({"clients": [{**CLIENT, "gateway": "south"}]}, "has no gateway of that name"),
         ({"clients": [{**CLIENT, "kind": "DaemonSet"}]}, "this kind cannot be a VPN client"),
     ],

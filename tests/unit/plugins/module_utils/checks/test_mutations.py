@@ -18,7 +18,12 @@ MUTATIONS = yaml.safe_load(LIST.read_text())["mutations"]
 KEYS = {"name", "do", "roll", "with", "classes", "options", "expect", "undo", "restore", "replace", "quick"}
 PLACES = {"client", "gateway", "engine", "app", "node", "kube", "renew"}
 # Checks of the mesh need one on the lab; their mutations are elsewhere.
-CHECKS = {(one.id, one.on): one for one in _registry.CHECKS if one.layer != _registry.MESH}
+# What is about a client or the inventory as a whole stands with the client's.
+CHECKS = {
+    (one.id, "gateway" if one.on == _registry.GATEWAY else "client"): one
+    for one in _registry.CHECKS
+    if one.layer != _registry.MESH
+}
 EXPECTED = {
     one["name"]: {(id_, on): result for on, each in one["expect"].items() for id_, result in each.items()}
     for one in MUTATIONS

@@ -101,6 +101,29 @@ def test_a_leak_overrides_everything(check: str) -> None:
             assert check in verdict.reason
 
 
+BESIDE = {one.id: Result(one.id, "ns/app", "pass") for one in _registry.CHECKS if one.on == _registry.WORKLOAD}
+
+
+@pytest.mark.parametrize(
+    ("check", "result", "expected"),
+    [
+        ("pod-stray", "fail", "unprotected"),
+        ("pod-stray", "unknown", "protected"),
+        # It is checked like any other pod of the client; what its layers are says the rest.
+        ("pod-left-behind", "fail", "protected"),
+    ],
+)
+def test_what_is_beside_the_clients_own_pods(check: str, result: str, expected: str) -> None:
+    beside = {**BESIDE, check: replace(BESIDE[check], result=result, reason="pod ns/again uses its image")}
+    every = {"ns/app-0": list(CLIENT.values())}, {"north": list(GATEWAY.values())}
+    verdict = _verdict.judge(*every, list(beside.values()))
+    assert verdict.verdict == expected
+    assert verdict.reason.startswith("pod ns/again") == (expected == "unprotected")
+    # Whatever the verdict is: it is not as required.
+    assert _verdict.acceptable(verdict, "protected", beside.values()) != []
+    assert _verdict.judge(*every, list(BESIDE.values())).verdict == "protected"
+
+
 @pytest.mark.parametrize("check", ["ctl-real", "ctl-tunnel", "dns-exit", "gw-exit"])
 @pytest.mark.parametrize(
     ("result", "expected"), [("unknown", "unknown"), ("skipped", "unknown"), ("fail", "unprotected")]

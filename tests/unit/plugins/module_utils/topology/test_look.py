@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -103,6 +104,9 @@ def test_what_cannot_be_read_is_named_and_nothing_is_good_because_of_it(kind: st
         assert kind in view(found)
     if kind in ("Pod", "StatefulSet"):
         assert set(states(found)) == {"unknown"}
+    elif kind in ("Deployment", "ReplicaSet"):
+        # Whether a pod of the client is one that left its workload cannot be said; the gateway is as it was.
+        assert states(found) == ["unknown", *states(whole)[1:]]
     else:
         assert states(found) == states(whole)
     (arr,) = found["ingress_gateways"]
@@ -208,6 +212,31 @@ def test_a_pod_without_the_guard_is_seen_whatever_the_report_says() -> None:
     assert look(Api(held))["vpn_clients"][0]["state"] == "protected"
     held["/api/v1/pods"][-1] = pod("downloads/other-0", {"app": "qbittorrent"}, ("StatefulSet", "other"))
     assert look(Api(held))["vpn_clients"][0]["state"] == "protected"
+
+
+def test_a_pod_that_left_its_workload_makes_the_proof_worthless() -> None:
+    held = cluster()
+    stray = pod("downloads/qbittorrent-9", {"bulkhead.mesh/vpn-client": "downloads.qbittorrent"}, None, GUARD)
+    held["/api/v1/pods"].append(stray)
+    (client,) = look(Api(held))["vpn_clients"]
+    assert client["state"] == "unknown" and "qbittorrent-9" in client["reason"]
+    stray["metadata"]["labels"] = {}  # lost as well: the guard is what it is known by
+    assert look(Api(held))["vpn_clients"][0]["state"] == "unknown"
+    stray["metadata"]["labels"] = {"bulkhead.mesh/vpn-client": "downloads.other"}
+    assert look(Api(held))["vpn_clients"][0]["state"] == "protected"
+
+
+def test_a_pod_that_uses_what_is_the_clients_without_a_guard() -> None:
+    held = cluster()
+    template = held["/apis/apps/v1/statefulsets"][0]["spec"]["template"]
+    template["spec"] = {**template["spec"], "serviceAccountName": "qbittorrent"}
+    again = pod("downloads/again-0", {"app": "again"}, ("StatefulSet", "again"))
+    again["spec"] = {**again["spec"], "serviceAccountName": "qbittorrent"}
+    held["/api/v1/pods"].append(again)
+    (client,) = look(Api(held))["vpn_clients"]
+    assert client["state"] == "unprotected" and "again-0 uses its ServiceAccount" in client["reason"]
+    accepted = replace(WANTED, accept_open=["downloads/again"])
+    assert look(Api(held), accepted)["vpn_clients"][0]["state"] == "protected"
 
 
 def test_pods_of_a_deployment_are_found_by_its_replica_sets() -> None:
