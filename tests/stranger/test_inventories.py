@@ -1,0 +1,52 @@
+"""What the documentation tells a reader to write is taken as it stands: every inventory in check mode, against the API."""
+
+from __future__ import annotations
+
+import re
+
+import documents
+import outside as machine
+import pytest
+import shown
+from outside import Outside
+
+RECAP = re.compile(r"^localhost +: .* failed=0 ", re.MULTILINE)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def prepared(outside: Outside) -> None:
+    """What they take for granted is there."""
+    every = [*shown.written(outside).values(), shown.smallest()]
+    machine.make(one for given in every for one in machine.named(given, outside.wg0()))
+
+
+def test_no_block_is_passed_over(outside: Outside) -> None:
+    blocks = [one for one in shown.read(outside) if one.is_inventory]
+    told = " ".join(shown.written(outside)).split()
+    assert len(told) > 5
+    left = [one.place for one in blocks if one.place not in told and one.kind not in ("file", "not run")]
+    assert left == []
+    assert [one.place for one in blocks if one.kind == "not run" and not one.word] == []
+    # What is said to be run or written is so by the test of its page.
+    assert {one.place.partition(":")[0] for one in shown.read(outside) if one.kind in ("file", "run")} == {
+        "first-use.md"
+    }
+
+
+def test_every_inventory_is_taken(outside: Outside, subtests: pytest.Subtests) -> None:
+    for place, given in {**shown.written(outside), "the smallest": shown.smallest()}.items():
+        with subtests.test(place):
+            run = outside.check(re.sub(r"\W+", "-", place), shown.on_the_lab(given, outside))
+            assert run.code == 0 and RECAP.search(run.output), run.output[-4000:]
+            assert [line for line in run.output.splitlines() if "WARNING" in line] == []
+
+
+def test_the_example_shows_every_variable_in_use(outside: Outside) -> None:
+    """A comment that is no YAML, or is not found, would be tried by nobody."""
+    listed = set(re.findall(r"(?m)^#? ?(bulkhead_\w+):", shown.example(outside)))
+    tried = shown.written(outside)["the example without comments"]
+    assert listed == tried.keys()
+    assert [name for name, value in tried.items() if value in ({}, [], None)] == []
+    assert documents.uncommented("a: 1\nbulkhead_x: []\n#  - {b: 2}\n#    c\n# text\n") == (
+        "a: 1\nbulkhead_x:\n  - {b: 2}\n    c\n# text\n"
+    )
