@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,13 @@ def test_the_count_sees_writes(site: Site) -> None:
 def test_changed_says_the_same(site: Site) -> None:
     assert site.runs["site"].changed > 0
     assert {name: site.runs[name].changed for name in NOTHING[1:]} == dict.fromkeys(NOTHING[1:], 0)
+
+
+def test_the_summary_shows_the_cluster_as_the_run_leaves_it(site: Site) -> None:
+    shown = re.compile(r"(Istio|Gateway API|MetalLB|Tailscale): +([^\s'\"]+)")
+    fresh, after = (dict(shown.findall(site.runs[name].output)) for name in ("check on fresh", "site"))
+    assert fresh == dict.fromkeys(("Istio", "Gateway API", "MetalLB", "Tailscale"), "no")
+    assert fresh.keys() == after.keys() and not {"no", "unknown"} & set(after.values())
 
 
 def test_gateways_serve_their_own_segment(site: Site) -> None:
