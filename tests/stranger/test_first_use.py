@@ -119,6 +119,8 @@ def test_reports_are_in_the_project_and_nothing_is_in_the_collection(course: Cou
 def test_teardown_says_what_stays(course: Course) -> None:
     tasks = [task for task in course.of("teardown").split("\nTASK [") if '"msg"' in task]
     last = tasks[-1]
+    (trial,) = [run.output for line, run in course.runs.items() if line.endswith(" bulkhead.mesh.teardown --check")]
+    assert "This would stay:" in trial
     assert "This stays:" in last
     for words in ("StatefulSet downloads/downloader ", "0 replicas", "downloads, vpn", "bulkhead.mesh.site"):
         assert words in last
