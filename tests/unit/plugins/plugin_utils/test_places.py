@@ -129,7 +129,9 @@ def test_what_the_next_run_would_read_is_refused(here: Path) -> None:
 def test_the_policy_of_the_tailnet_is_a_file_like_others(here: Path) -> None:
     given = {"bulkhead_tailnet_policy": {"file": "policy.hujson", "groups": {"family": ["arr"]}}}
     assert report_files(given)["files"] == {"bulkhead_tailnet_policy": {"file": f"{here}/policy.hujson"}}
-    assert [one.partition(" is ")[0] for one in report_files(given, "", ["."])["problems"]] == ["bulkhead_tailnet_policy.file"]
+    assert [one.partition(" is ")[0] for one in report_files(given, "", ["."])["problems"]] == [
+        "bulkhead_tailnet_policy.file"
+    ]
 
 
 def test_places_that_cannot_hold_a_file(here: Path) -> None:
