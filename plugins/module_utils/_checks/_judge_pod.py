@@ -23,10 +23,11 @@ from ansible_collections.bulkhead.mesh.plugins.module_utils._checks._result impo
     passed,
     unknown,
 )
+from ansible_collections.bulkhead.mesh.plugins.module_utils._egress import _dangerous
+from ansible_collections.bulkhead.mesh.plugins.module_utils._egress._model import shown
 
 GUARD, OVERLAY = "bulkhead-guard", "bulkhead-overlay"
 OVERLAY_DEVICE, POD_DEVICE = "bulkhead0", "eth0"
-CAPABILITIES = {"NET_ADMIN": 12, "NET_RAW": 13, "SYS_ADMIN": 21}
 EGRESS = {"hook": "postrouting", "prio": 200, "policy": "drop"}
 Container = Mapping[str, Any]
 
@@ -155,22 +156,11 @@ def own_containers(pod: Mapping[str, Any]) -> list[Container]:
 
 def caps(evidence: PodEvidence) -> Finding:
     """pod-caps: no container of the user's can change or get around the guard."""
-    listed = []
-    for container in own_containers(evidence.pod):
-        security = container.get("securityContext") or {}
-        capabilities = security.get("capabilities") or {}
-        added = {_plain(one) for one in capabilities.get("add") or []}
-        dropped = {_plain(one) for one in capabilities.get("drop") or []}
-        if security.get("privileged"):
-            return failed(container["name"], "it is privileged and can remove the guard")
-        bad = sorted(added & {*CAPABILITIES, "ALL"})
-        if not bad and not dropped & {"ALL", "NET_RAW"}:
-            bad = ["NET_RAW"]  # in the default set of the runtimes
-        if bad:
-            return failed(f"{container['name']} has {', '.join(bad)}", "it can remove the guard or send around it")
-        listed.append(container["name"])
-    if evidence.pod["spec"].get("shareProcessNamespace") or evidence.pod["spec"].get("hostPID"):
-        return failed("shared process namespace", "a container can reach the process that may change the guard")
+    # hostNetwork is on the list too; pod-hostnet tells it.
+    for one in _dangerous.find(evidence.pod):
+        if one.setting is not _dangerous.HOST_NETWORK:
+            return failed(f"{one.path} is {shown(one.value)}", one.setting.reason)
+    listed = [container["name"] for container in own_containers(evidence.pod)]
     read = []
     for name, inside in sorted(evidence.inside.items()):
         if isinstance(inside, Missing) or not inside.capabilities:
@@ -179,18 +169,13 @@ def caps(evidence: PodEvidence) -> Finding:
         bits = 0
         for kind in ("CapEff", "CapPrm", "CapBnd", "CapAmb"):
             bits |= inside.capabilities.get(kind, 0)
-        bad = sorted(cap for cap, bit in CAPABILITIES.items() if bits >> bit & 1)
+        bad = _dangerous.bits(bits)
         if bad:
             return failed(f"{name} has {', '.join(bad)}", "the kernel gives it what the spec does not show")
     spec_only = sorted(set(listed) - set(read))
     parts = [f"read alive: {', '.join(read)}"] if read else []
     parts += [f"from the spec: {', '.join(spec_only)}"] if spec_only else []
     return passed("; ".join(parts) or "no containers")
-
-
-def _plain(capability: str) -> str:
-    name = capability.upper()
-    return name[4:] if name.startswith("CAP_") else name
 
 
 def hostnet(evidence: PodEvidence) -> Finding:

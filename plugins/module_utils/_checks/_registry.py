@@ -98,7 +98,7 @@ CHECKS: tuple[Check, ...] = (
     _client("pod-hostnet", GUARD, "P", "the pod has its own network", "hostNetwork false", _G.hostnet),
     _client("pod-guard-first", GUARD, "P", "nothing ran before the guard", "init container 0", _G.guard_first),
     _client("pod-guard-hash", GUARD, "P", "the rules are those that were loaded", "equal hashes", _G.guard_hash),
-    _client("pod-caps", GUARD, "P", "the app cannot alter the guard", "no NET_ADMIN, NET_RAW, SYS_ADMIN", _G.caps),
+    _client("pod-caps", GUARD, "P", "the app cannot alter the guard", "no setting of the list in vpn.md", _G.caps),
     _client("pod-route", OVERLAY, "P", "the kernel routes into the overlay", "overlay or unreachable", _G.route),
     _client(
         "pod-direct",

@@ -13,15 +13,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ansible_collections.bulkhead.mesh.plugins.module_utils._egress import _agent_files, _names
+from ansible_collections.bulkhead.mesh.plugins.module_utils._egress import _agent_files, _dangerous, _names
+from ansible_collections.bulkhead.mesh.plugins.module_utils._egress._cel import any_of, literal, mixed, selects
 from ansible_collections.bulkhead.mesh.plugins.module_utils._egress._model import Client, Gateway
 
 API = "admissionregistration.k8s.io/v1"
 ENDPOINTS_POLICY = "bulkhead-vpn-endpoints"
-# Also with the prefix that some runtimes accept.
-CAPABILITIES = tuple(prefix + name for name in ("NET_ADMIN", "NET_RAW", "SYS_ADMIN") for prefix in ("", "CAP_")) + (
-    "ALL",
-)
+OUR_LABELS = (_names.CLIENT_LABEL, _names.GATEWAY_LABEL, _names.ROLE_LABEL)
 POD_INDEX = "apps.kubernetes.io/pod-index"
 
 
@@ -64,30 +62,6 @@ def mark_of(template: Mapping[str, Any]) -> GuardMark | None:
     return GuardMark(agent, str(first.get("image", "")), env, mounts, endpoint, probe)
 
 
-def literal(value: Any) -> str:
-    """A CEL literal of a string, number, list or map; JSON is one but for characters outside ASCII.
-
-    >>> literal({"a": ["b"]})
-    '{"a": ["b"]}'
-    """
-    return json.dumps(value)
-
-
-def mixed(value: Any) -> str:
-    """A CEL literal whose lists and maps may hold values of several types, which CEL else refuses.
-
-    >>> mixed([{"name": "a", "readOnly": True}])
-    'dyn([dyn({"name": dyn("a"), "readOnly": dyn(true)})])'
-    """
-    if isinstance(value, Mapping):
-        text = "{" + ", ".join(f"{literal(key)}: {mixed(one)}" for key, one in value.items()) + "}"
-    elif isinstance(value, list):
-        text = "[" + ", ".join(map(mixed, value)) + "]"
-    else:
-        text = literal(value)
-    return f"dyn({text})"
-
-
 def client_admission(
     client: Client, selector: Mapping[str, Any], accepted: Sequence[GuardMark], size: int | None = None
 ) -> list[_Object]:
@@ -98,36 +72,28 @@ def client_admission(
     """
     if not accepted:
         raise ValueError("at least one guard has to be accepted")
+    labels = literal(list(OUR_LABELS))
     variables = {
-        "entry": literal(_agent_files.ENTRY),
-        "inits": "object.spec.?initContainers.orValue([])",
-        "annotations": "object.metadata.?annotations.orValue({})",
-        "labels": "object.metadata.?labels.orValue({})",
-        "endpoint": f"object.spec.?volumes.orValue([]).filter(v, v.name == {literal(_names.ENDPOINT_VOLUME)})",
-        "own": f"variables.inits.filter(c, !(c.name in {literal(list(_names.CONTAINERS))})) + object.spec.containers",
+        **guard_variables("object"),
+        "before": "oldObject == null ? {} : oldObject.metadata.?labels.orValue({})",
     }
-    guard = "size(variables.inits) > 0 && variables.inits[0].name == " + literal(_names.GUARD)
     remedy = "run site.yml to attach the workload again, or detach it (state: absent)."
     validations = [
-        (guard, f"The first init container of a pod of {client.object} has to be {_names.GUARD}: {remedy}"),
+        *guard_validations(f"a pod of {client.object}", accepted, remedy),
         (
-            f"size(variables.inits) == 0 || {_blocking('variables.inits[0]')}",
-            f"{_names.GUARD} of a pod of {client.object} has to end before anything else starts: {remedy}",
+            f"oldObject == null || !({selects(selector, 'variables.before')}) || ({selects(selector, 'variables.labels')})",
+            f"A pod of {client.object} keeps the labels of its selector: without them no policy would hold it. Delete the "
+            "pod, or change the labels in the workload.",
         ),
         (
-            "size(variables.inits) == 0 || " + _any([_accepted(mark) for mark in accepted]),
-            f"Guard and overlay of a pod of {client.object} are not those that were set up: {remedy}",
+            f"oldObject == null || {labels}.all(k, {same_label('variables.before', 'variables.labels')})",
+            f"A pod of {client.object} keeps its labels {', '.join(OUR_LABELS)}: delete the pod instead.",
         ),
         (
-            "!object.spec.?hostNetwork.orValue(false) && !object.spec.?hostPID.orValue(false) && "
-            f"variables.own.all(c, {harmless('c')})",
-            f"A pod of {client.object} must not be privileged, use the node's network or processes, or add "
-            f"{', '.join(CAPABILITIES)}.",
+            f"variables.labels[?{literal(_names.CLIENT_LABEL)}].orValue('') == {literal(client.id)}",
+            f"A pod of {client.object} has to have the label {_names.CLIENT_LABEL}: {client.id}: {remedy}",
         ),
-        (
-            f"object.spec.?ephemeralContainers.orValue([]).all(c, {harmless('c')})",
-            f"Ephemeral containers in pods of {client.object} must not be privileged or add network capabilities.",
-        ),
+        *_dangerous.validations(f"A pod of {client.object}"),
     ]
     if size is not None:
         index = f"variables.labels[{literal(POD_INDEX)}]"
@@ -138,11 +104,11 @@ def client_admission(
                 "site.yml, then scale it.",
             )
         )
-    rules = [_resources("", ["pods"], ["CREATE", "UPDATE"]), _resources("", ["pods/ephemeralcontainers"], ["UPDATE"])]
-    return _policy(
+    rules = [resources("", ["pods"], ["CREATE", "UPDATE"]), resources("", ["pods/ephemeralcontainers"], ["UPDATE"])]
+    return policy_and_binding(
         f"bulkhead-vpn-client.{client.id}",
         {_names.CLIENT_LABEL: client.id},
-        {**_in_namespace(client.namespace, rules), "objectSelector": copy.deepcopy(dict(selector))},
+        {**in_namespace(client.namespace, rules), "objectSelector": copy.deepcopy(dict(selector))},
         validations,
         variables,
         # Pods from before the workload was attached still have to lose their finalizers.
@@ -159,11 +125,11 @@ def gateway_admission(gateway: Gateway) -> list[_Object]:
             f"{gateway.object} is one pod: two would share its addresses. Add another gateway for more capacity.",
         )
     ]
-    rule = _resources("apps", ["statefulsets", "statefulsets/scale"], ["CREATE", "UPDATE"])
-    return _policy(
+    rule = resources("apps", ["statefulsets", "statefulsets/scale"], ["CREATE", "UPDATE"])
+    return policy_and_binding(
         f"bulkhead-vpn-gateway.{_names.client_id(gateway.namespace, gateway.name)}",
         {_names.GATEWAY_LABEL: gateway.name},
-        _in_namespace(gateway.namespace, [{**rule, "resourceNames": [gateway.name]}]),
+        in_namespace(gateway.namespace, [{**rule, "resourceNames": [gateway.name]}]),
         validations,
     )
 
@@ -206,7 +172,7 @@ def endpoints_admission(gateways: Sequence[Gateway]) -> list[_Object]:
             f"The endpoint controller of a VPN gateway writes nothing but {', '.join(ours)}.",
         ),
     ]
-    concerned = _any(
+    concerned = any_of(
         [
             f"request.userInfo.username in {known}",
             f"{literal(ours)}.exists(k, k in object.metadata.?annotations.orValue({{}}))",
@@ -214,8 +180,8 @@ def endpoints_admission(gateways: Sequence[Gateway]) -> list[_Object]:
         ]
     )
     # A write to the status subresource takes annotations too, and a Binding copies its own to the pod.
-    rules = [_resources("", ["pods", "pods/status", "pods/binding", "bindings"], ["CREATE", "UPDATE"])]
-    return _policy(
+    rules = [resources("", ["pods", "pods/status", "pods/binding", "bindings"], ["CREATE", "UPDATE"])]
+    return policy_and_binding(
         ENDPOINTS_POLICY, {}, {"resourceRules": rules}, validations, variables, {"concerns-endpoints": concerned}
     )
 
@@ -225,13 +191,40 @@ def endpoints_user(namespace: str) -> str:
     return f"system:serviceaccount:{namespace}:{_names.ENDPOINTS_ACCOUNT}"
 
 
-def harmless(container: str) -> str:
-    """CEL: this container is not privileged and adds no capability that gets around the guard."""
-    security = f"{container}.?securityContext"
-    return (
-        f"!{security}.?privileged.orValue(false) && "
-        f"!{security}.?capabilities.?add.orValue([]).exists(a, a.upperAscii() in {literal(list(CAPABILITIES))})"
-    )
+def guard_variables(template: str) -> dict[str, str]:
+    """CEL variables for ``guard_validations``; ``template`` is the expression of a pod or pod template."""
+    volumes = f"{template}.spec.?volumes.orValue([])"
+    return {
+        "entry": literal(_agent_files.ENTRY),
+        "inits": f"{template}.spec.?initContainers.orValue([])",
+        "annotations": f"{template}.metadata.?annotations.orValue({{}})",
+        "labels": f"{template}.metadata.?labels.orValue({{}})",
+        "endpoint": f"{volumes}.filter(v, v.name == {literal(_names.ENDPOINT_VOLUME)})",
+        **_dangerous.variables(template),
+    }
+
+
+def guard_validations(what: str, accepted: Sequence[GuardMark], remedy: str) -> list[tuple[str, str]]:
+    """The guard comes first, alone, and is an accepted one; so is its overlay."""
+    return [
+        (
+            f"size(variables.inits) > 0 && variables.inits[0].name == {literal(_names.GUARD)}",
+            f"The first init container of {what} has to be {_names.GUARD}: {remedy}",
+        ),
+        (
+            f"size(variables.inits) == 0 || {_blocking('variables.inits[0]')}",
+            f"{_names.GUARD} of {what} has to end before anything else starts: {remedy}",
+        ),
+        (
+            "size(variables.inits) == 0 || " + any_of([_accepted(mark) for mark in accepted]),
+            f"Guard and overlay of {what} are not those that were set up: {remedy}",
+        ),
+    ]
+
+
+def same_label(before: str, after: str) -> str:
+    """CEL: the label ``k`` is the same in both maps."""
+    return f"(k in {before}) == (k in {after}) && (!(k in {before}) || {before}[k] == {after}[k])"
 
 
 def _blocking(container: str) -> str:
@@ -291,7 +284,7 @@ def _command(agent: str, *arguments: str) -> str:
 
 
 def _changed() -> str:
-    return _any(
+    return any_of(
         [
             "request.operation == 'CREATE'",
             "object.spec != oldObject.spec",
@@ -300,11 +293,7 @@ def _changed() -> str:
     )
 
 
-def _any(expressions: Sequence[str]) -> str:
-    return expressions[0] if len(expressions) == 1 else "(" + " || ".join(expressions) + ")"
-
-
-def _resources(group: str, resources: Sequence[str], operations: Sequence[str]) -> _Object:
+def resources(group: str, resources: Sequence[str], operations: Sequence[str]) -> _Object:
     return {
         "apiGroups": [group],
         "apiVersions": ["v1"],
@@ -314,20 +303,23 @@ def _resources(group: str, resources: Sequence[str], operations: Sequence[str]) 
     }
 
 
-def _in_namespace(namespace: str, rules: Sequence[_Object]) -> _Object:
+def in_namespace(namespace: str, rules: Sequence[_Object]) -> _Object:
     selector = {"matchLabels": {_names.NAMESPACE_LABEL: namespace}}
     return {"namespaceSelector": selector, "resourceRules": list(rules)}
 
 
-def _policy(
+def policy_and_binding(
     name: str,
     labels: Mapping[str, str],
     constraints: Mapping[str, Any],
-    validations: Sequence[tuple[str, str]],
+    validations: Sequence[tuple[str, ...]],
     variables: Mapping[str, str] | None = None,
     conditions: Mapping[str, str] | None = None,
 ) -> list[_Object]:
-    """Policy and binding of the same name; the binding denies wherever the policy's constraints match."""
+    """Policy and binding of the same name; the binding denies wherever the policy's constraints match.
+
+    Each validation is an expression and a message, perhaps with an expression of a better message.
+    """
     spec: _Object = {
         "failurePolicy": "Fail",
         "matchConstraints": {
@@ -336,9 +328,7 @@ def _policy(
             "objectSelector": {},
             **constraints,
         },
-        "validations": [
-            {"expression": expression, "message": message, "reason": "Forbidden"} for expression, message in validations
-        ],
+        "validations": [_validation(*one) for one in validations],
     }
     if variables:
         spec["variables"] = [{"name": key, "expression": text} for key, text in variables.items()]
@@ -354,3 +344,8 @@ def _policy(
             "spec": {"policyName": name, "validationActions": ["Deny"]},
         },
     ]
+
+
+def _validation(expression: str, message: str, better: str | None = None) -> _Object:
+    made = {"expression": expression, "message": message, "reason": "Forbidden"}
+    return {**made, "messageExpression": better} if better else made

@@ -7,13 +7,12 @@
 
 from __future__ import annotations
 
-import posixpath
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.bulkhead.mesh.plugins.module_utils._agent.config import HEALTH_PORT
-from ansible_collections.bulkhead.mesh.plugins.module_utils._egress import _names, _selector
+from ansible_collections.bulkhead.mesh.plugins.module_utils._egress import _dangerous, _names, _selector
 from ansible_collections.bulkhead.mesh.plugins.module_utils._egress._model import NOT_GIVEN, Problem
 
 SUPPORTED_KINDS = ("StatefulSet", "Deployment")
@@ -24,19 +23,6 @@ _KIND_REMEDIES = {
     "Pod": "a bare Pod cannot be changed; make it a StatefulSet with one replica",
     "ReplicaSet": "name the Deployment that owns it",
 }
-CAPABILITIES = ("ALL", "BPF", "NET_ADMIN", "NET_RAW", "SYS_ADMIN", "SYS_MODULE")
-# Whoever reaches one of these can enter another network namespace or start a container of his own.
-_NODE_PATHS = (
-    "/proc",
-    "/run/containerd",
-    "/run/cri-dockerd.sock",
-    "/run/crio",
-    "/run/docker.sock",
-    "/run/k3s/containerd",
-    "/run/netns",
-    "/run/podman",
-    "/var/lib/kubelet",
-)
 _VPN_IMAGE = re.compile(
     r"(^|[/_-])(gluetun|pod-gateway|openvpn|wireguard(-go)?|nordvpn|mullvad\w*|tailscale)([-_:@]|$)"
 )
@@ -49,7 +35,6 @@ _INJECTORS = (
     ("annotations", "setGateway", None, "pod-gateway puts another VPN into the pod"),
     ("labels", "setGateway", None, "pod-gateway puts another VPN into the pod"),
 )
-_NETWORKS = ("k8s.v1.cni.cncf.io/networks", "v1.multus-cni.io/default-network")
 
 
 def kind_remedy(kind: Any) -> str:
@@ -71,11 +56,11 @@ def refusals(
     return [
         *_controller(workload),
         *_selects(workload, others),
-        *_pod(workload),
+        *_system(workload),
         *_metadata(workload),
         *_names_taken(workload),
         *_containers(workload, port),
-        *_host_paths(workload),
+        *_dangers(workload),
     ]
 
 
@@ -130,24 +115,27 @@ def _selects(workload: Mapping[str, Any], others: Iterable[Mapping[str, Any]]) -
     return [_problem(workload, "spec.selector", dict(selector), reason, remedy)]
 
 
-def _pod(workload: Mapping[str, Any]) -> list[Problem]:
-    spec = workload["spec"]["template"]["spec"]
-    rules = (
-        ("hostNetwork", True, "the pod would use the node's own network, which a guard cannot close", "remove it"),
-        ("hostPID", True, "the pod could enter the network namespace of any process", "remove it"),
-        ("shareProcessNamespace", True, "the application could reach into the overlay container", "remove it"),
-        ("hostUsers", False, "the guard has to be loaded with the node's user namespace", "remove it"),
-    )
-    problems = [
-        _problem(workload, f"spec.template.spec.{field}", bad, reason, remedy)
-        for field, bad, reason, remedy in rules
-        if spec.get(field) is bad
+def _system(workload: Mapping[str, Any]) -> list[Problem]:
+    system = (workload["spec"]["template"]["spec"].get("os") or {}).get("name", "linux")
+    if system == "linux":
+        return []
+    path = "spec.template.spec.os.name"
+    return [_problem(workload, path, system, "the guard needs Linux", "run the workload on Linux")]
+
+
+def _dangers(workload: Mapping[str, Any]) -> list[Problem]:
+    """What is on the list that admission and verify judge by, but for what attaching mends."""
+    found = [one for one in _dangerous.find(workload["spec"]["template"]) if not one.setting.mended]
+    return [
+        _problem(
+            workload,
+            f"spec.template.{one.path}" if one.setting in _dangerous.POD else one.path,
+            one.value,
+            one.setting.reason,
+            one.setting.remedy,
+        )
+        for one in found
     ]
-    system = (spec.get("os") or {}).get("name", "linux")
-    if system != "linux":
-        path = "spec.template.spec.os.name"
-        problems.append(_problem(workload, path, system, "the guard needs Linux", "run the workload on Linux"))
-    return problems
 
 
 def _metadata(workload: Mapping[str, Any]) -> list[Problem]:
@@ -159,11 +147,8 @@ def _metadata(workload: Mapping[str, Any]) -> list[Problem]:
             path = f"spec.template.metadata.{where}.{key}"
             problems.append(_problem(workload, path, held, reason, "remove it; the guard has to start first and alone"))
     for key, held in (metadata.get("annotations") or {}).items():
-        path = f"spec.template.metadata.annotations.{key}"
-        if key in _NETWORKS:
-            reason = "a second network is a way past the VPN"
-            problems.append(_problem(workload, path, held, reason, "remove it"))
         if key in _names.ENDPOINT_ANNOTATIONS:
+            path = f"spec.template.metadata.annotations.{key}"
             reason = "only the endpoint controller writes it, on pods"
             problems.append(_problem(workload, path, held, reason, "remove it from the template"))
     return problems
@@ -188,20 +173,6 @@ def _containers(workload: Mapping[str, Any], port: int) -> list[Problem]:
     problems = []
     for container in _all_containers(workload):
         where = f"container {container['name']}"
-        security = container.get("securityContext") or {}
-        for capability in (security.get("capabilities") or {}).get("add") or []:
-            if capability.upper().replace("CAP_", "", 1) in CAPABILITIES:
-                path = f"{where}: securityContext.capabilities.add"
-                reason = "with it the container can get around the guard"
-                remedy = "remove it, or move what needs it to a workload of its own"
-                problems.append(_problem(workload, path, capability, reason, remedy))
-        if security.get("privileged"):
-            reason = "a privileged container can remove the guard"
-            remedy = "remove it, or move what needs it to a workload of its own"
-            problems.append(_problem(workload, f"{where}: securityContext.privileged", True, reason, remedy))
-        if security.get("procMount", "Default") != "Default":
-            path = f"{where}: securityContext.procMount"
-            problems.append(_problem(workload, path, security["procMount"], "it shows the node's kernel", "remove it"))
         for one in container.get("ports") or []:
             if one.get("containerPort") == port and one.get("protocol", "TCP") == "UDP":
                 reason = "the overlay receives on this UDP port"
@@ -219,35 +190,6 @@ def _containers(workload: Mapping[str, Any], port: int) -> list[Problem]:
 def _image_name(image: str) -> str:
     # The registry and its port say nothing about what the image is.
     return image.split("/", 1)[1] if "/" in image and re.search(r"[.:]", image.split("/", 1)[0]) else image
-
-
-def _host_paths(workload: Mapping[str, Any]) -> list[Problem]:
-    volumes = workload["spec"]["template"]["spec"].get("volumes") or []
-    paths = {one["name"]: one["hostPath"]["path"] for one in volumes if one.get("hostPath")}
-    reason = "it leads to the container runtime or to other network namespaces"
-    remedy = "mount the directory the application needs, and no more"
-    return [
-        _problem(workload, f"container {container['name']}: hostPath", paths[mount["name"]], reason, remedy)
-        for container in _all_containers(workload)
-        for mount in container.get("volumeMounts") or []
-        if mount["name"] in paths and _reaches_node(paths[mount["name"]])
-    ]
-
-
-def _reaches_node(path: str) -> bool:
-    """Whether a path of the node is one of those forbidden, in one, or above one."""
-    clean = _canonical(path)
-    return any(_below(clean, forbidden) or _below(forbidden, clean) for forbidden in _NODE_PATHS)
-
-
-def _canonical(path: str) -> str:
-    clean = posixpath.normpath("/" + path.lstrip("/"))
-    # /var/run is a link to /run.
-    return "/run" + clean[len("/var/run") :] if _below(clean, "/var/run") else clean
-
-
-def _below(path: str, folder: str) -> bool:
-    return folder == "/" or path == folder or path.startswith(folder + "/")
 
 
 def first_init_containers(pods: Sequence[Mapping[str, Any]]) -> list[Problem]:

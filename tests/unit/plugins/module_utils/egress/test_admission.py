@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.bulkhead.mesh.plugins.module_utils._egress import _admission, _agent_files, _template
+from ansible_collections.bulkhead.mesh.plugins.module_utils._egress import _admission, _agent_files, _cel, _template
 from ansible_collections.bulkhead.mesh.plugins.module_utils._egress._admission import GuardMark
 from ansible_collections.bulkhead.mesh.plugins.module_utils._egress._model import Client, Gateway
 from ansible_collections.bulkhead.mesh.plugins.module_utils._egress._patch import apply_patch
@@ -182,6 +182,6 @@ def test_each_controller_writes_for_the_gateways_of_its_namespace() -> None:
 
 
 def test_literals_cannot_break_out() -> None:
-    assert _admission.literal('a" || true || "') == '"a\\" || true || \\""'
-    assert _admission.literal(["x", 1]) == '["x", 1]'
-    assert _admission.mixed({'a" || "': [1]}) == 'dyn({"a\\" || \\"": dyn([dyn(1)])})'
+    assert _cel.literal('a" || true || "') == '"a\\" || true || \\""'
+    assert _cel.literal(["x", 1]) == '["x", 1]'
+    assert _cel.mixed({'a" || "': [1]}) == 'dyn({"a\\" || \\"": dyn([dyn(1)])})'
