@@ -25,6 +25,7 @@ from ansible_collections.bulkhead.mesh.plugins.module_utils._egress import (
     _gateway_flow,
     _names,
     _registry,
+    _workload_admission,
 )
 from ansible_collections.bulkhead.mesh.plugins.module_utils._egress._gateway_flow import Seen, Work
 from ansible_collections.bulkhead.mesh.plugins.module_utils._egress._model import Gateway, Problem
@@ -178,7 +179,8 @@ class Run:
     def _set_up(self, work: Work, seen: Seen, shared: _gateway.Shared) -> None:
         writers = _gateway_flow.writers(work)
         if writers:
-            self.apply_objects(SHARED_SET, _admission.endpoints_admission(writers))
+            shared_rules = [*_admission.endpoints_admission(writers), *_workload_admission.labels_admission()]
+            self.apply_objects(SHARED_SET, shared_rules)
         # In check mode a namespace may not be there yet.
         for namespace in sorted((seen.namespaces | set(seen.registries)) & set(work.live_namespaces)):
             self._register(namespace, work.registries[namespace])

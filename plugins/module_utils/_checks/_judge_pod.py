@@ -29,6 +29,14 @@ from ansible_collections.bulkhead.mesh.plugins.module_utils._egress._model impor
 GUARD, OVERLAY = "bulkhead-guard", "bulkhead-overlay"
 OVERLAY_DEVICE, POD_DEVICE = "bulkhead0", "eth0"
 EGRESS = {"hook": "postrouting", "prio": 200, "policy": "drop"}
+# What holds raw frames, which no rule for packets sees; by what the agent found the kernel able to do.
+ROUTED = "routed"
+FRAMES = {
+    ROUTED: "raw frames held by the netdev egress hook",
+    "marked": "raw frames held by a mark that a container with NET_RAW could set: they are held because none has it",
+    "absent": "raw frames not held by any rule, as this kernel has no netdev egress hook: they are held because no "
+    "container has NET_RAW",
+}
 Container = Mapping[str, Any]
 
 
@@ -73,9 +81,15 @@ def same_rules(
         return unknown(str(rendered))
     if rendered not in ("equal", "older agent"):
         return failed("other rules", f"the rules of the {what} are not those of its configuration: {rendered}")
-    frames = (live.get("frames") or {}).get("mode", "absent")
+    frames = FRAMES[frames_mode(live)]
     note = ", loaded by an older agent" if rendered == "older agent" else ""
-    return passed(f"hash as loaded, egress policy drop, frames {frames}{note}")
+    return passed(f"hash as loaded, egress policy drop, {frames}{note}")
+
+
+def frames_mode(live: Mapping[str, Any]) -> str:
+    """What holds raw frames; a word that nobody knows is taken for nothing."""
+    mode = (live.get("frames") or {}).get("mode")
+    return mode if mode in FRAMES else "absent"
 
 
 def guard_hash(evidence: PodEvidence) -> Finding:
@@ -89,6 +103,13 @@ def guard_hash(evidence: PodEvidence) -> Finding:
     finding = same_rules(proof, fact("guard"), fact("egress"), fact("rendered"), "guard", fact("agent"))
     if finding.result != "pass":
         return finding
+    mode = frames_mode(fact("guard"))
+    if mode != ROUTED:
+        # Without that hook the rules alone do not hold a sender of raw frames.
+        powers = caps(evidence)
+        if powers.result != "pass":
+            made = failed if powers.result == "fail" else unknown
+            return made(powers.reason or powers.observed, f"{FRAMES[mode]}, and pod-caps did not pass")
     # The pod is told its destinations while it runs: those it admits now have to be the inventory's.
     listed = fact("direct")
     for one in (listed, evidence.direct):

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ansible_collections.bulkhead.mesh.plugins.module_utils._egress import _names, _selector, _template
+from ansible_collections.bulkhead.mesh.plugins.module_utils._egress import _names, _selector, _template, _workload_admission
 from ansible_collections.bulkhead.mesh.plugins.module_utils._egress._flow import (
     DETACH,
     Held,
@@ -32,10 +32,13 @@ def plan_detach(client: Client, registered: bool, held: Held, clients: Sequence[
     ours = _protection(client, held)
     attached = workload is not None and _template.is_attached(workload)
     operations = _template.detach(workload) if workload is not None else []
+    # The binding goes first: a binding without its policy would refuse everything.
+    rules = sorted((one for one in ours if one["kind"] != "NetworkPolicy"), key=_binding_last)[::-1]
     remove = {
         "detach.policy": [one for one in ours if one["kind"] == "NetworkPolicy"],
-        # The binding goes first: a binding without its policy would refuse everything.
-        "detach.admission": sorted((one for one in ours if one["kind"] != "NetworkPolicy"), key=_binding_last)[::-1],
+        # The rule for the workload would refuse the template that is given back; the one for its pods goes later.
+        "detach.release": [one for one in rules if _workload_admission.is_for_workload(one)],
+        "detach.admission": [one for one in rules if not _workload_admission.is_for_workload(one)],
     }
     staying = _staying(client.namespace, held, clients)
     if not staying:

@@ -30,6 +30,7 @@ from ansible_collections.bulkhead.mesh.plugins.module_utils._egress import (
     _selector,
     _services,
     _template,
+    _workload_admission,
 )
 from ansible_collections.bulkhead.mesh.plugins.module_utils._egress._client_objects import Site
 from ansible_collections.bulkhead.mesh.plugins.module_utils._egress._model import NOT_GIVEN, Client, Gateway, Problem
@@ -48,6 +49,7 @@ ATTACH = (
 DETACH = (
     "detach.scale",
     "detach.stopped",
+    "detach.release",
     "detach.template",
     "detach.registration",
     "detach.access",
@@ -221,8 +223,7 @@ def plan_attach(
     size = room["size"] if client.kind == "StatefulSet" else None
     # Pods of the template before may have to be made again until the rollout is over.
     old = [mark for mark in _live_marks(workload, held) if mark != new]
-    wide = _admission.client_admission(client, selector, [new, *old], size)
-    narrow = _admission.client_admission(client, selector, [new], size)
+    wide, narrow = (_admission_objects(client, selector, marks, size) for marks in ([new, *old], [new]))
     objects = {
         "attach.policy": [policy],
         "attach.admission": wide,
@@ -253,6 +254,16 @@ def plan_attach(
         operations=operations,
         steps=tuple(step for step in ATTACH if step in needed),
     )
+
+
+def _admission_objects(
+    client: Client, selector: Mapping[str, Any], accepted: Sequence[_admission.GuardMark], size: int | None
+) -> list[_Object]:
+    """The workload's rule comes first: once the pods' rule is seen to be in force, the one written before it is too."""
+    return [
+        *_workload_admission.workload_admission(client, selector, accepted),
+        *_admission.client_admission(client, selector, accepted, size),
+    ]
 
 
 def _live_marks(workload: Mapping[str, Any], held: Held) -> list[_admission.GuardMark]:

@@ -70,6 +70,16 @@ def workload_admission(
     )
 
 
+def is_for_workload(one: Mapping[str, Any]) -> bool:
+    """Whether this policy or binding is one of ``workload_admission``."""
+    return str(one["metadata"]["name"]).startswith(PREFIX)
+
+
+def refused(message: str, client: Client) -> bool:
+    """Whether the API server says with this that this client's rule for the workload refused it."""
+    return f"'{PREFIX}{client.id}'" in message
+
+
 def labels_admission() -> list[_Object]:
     """Policy and binding: what the collection labels a pod with stays as it is for the life of the pod.
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -91,12 +92,16 @@ class Client:
         return Answer(response.status, decoded)
 
 
+# A policy or a webhook refused it, which no Role changes.
+_ADMISSION = re.compile(r"\bdenied (the )?request\b")
+
+
 def demand(answer: Answer, request: Request, target: _config.Target) -> Mapping[str, Any]:
     """The body of a good answer; a bad one as a KubeError with the object and the server's words."""
     if answer.ok:
         return answer.body
     reason = str(answer.body.get("reason") or "Failed")
-    if answer.status == 403:
+    if answer.status == 403 and not _ADMISSION.search(answer.message):
         msg = (
             f"The API server {target.server} does not allow {target.identity} to {request.what}: "
             "grant it by a Role or ClusterRole, or use another context."

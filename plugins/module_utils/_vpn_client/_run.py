@@ -21,6 +21,7 @@ from ansible_collections.bulkhead.mesh.plugins.module_utils._egress import (
     _patch,
     _policy,
     _registry,
+    _workload_admission,
 )
 from ansible_collections.bulkhead.mesh.plugins.module_utils._egress._client_objects import Site
 from ansible_collections.bulkhead.mesh.plugins.module_utils._kube import _client, _managed, _single, _workload
@@ -243,7 +244,27 @@ class Run:
                     self.client, self.target, where, what, operations, dry_run=self.options.check
                 )
 
-            self._write(plan, send)
+            self._past_old_rule(plan, send)
+
+    def _past_old_rule(self, plan: _flow.Plan, send: Callable[[Mapping[str, Any]], Any]) -> None:
+        """Write a template; a rule that this run has changed or removed may still be in force for a moment.
+
+        In check mode it is in force for good, and says nothing about what a real run would be told.
+        """
+        refusals: list[KubeError] = []
+
+        def look() -> tuple[bool, object]:
+            try:
+                self._write(plan, send)
+            except KubeError as exc:
+                if not _workload_admission.refused(exc.failure["details"] or "", plan.client):
+                    raise
+                refusals[:] = [exc]
+                return self.options.check, exc.msg
+            return True, ""
+
+        if not self._wait(look, timeout=EFFECTIVE_TIMEOUT, sleep=min(self.options.sleep, 0.5))[0]:
+            raise refusals[0]
 
     def _scale(self, plans: Sequence[_flow.Plan]) -> None:
         for plan in plans:

@@ -58,6 +58,9 @@ SERVICE = {
     },
 }
 NETPOL = "/apis/networking.k8s.io/v1/namespaces/downloads/networkpolicies/bulkhead-vpn-client-qbittorrent"
+RULE = (
+    "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies/bulkhead-vpn-workload.downloads.qbittorrent"
+)
 ADMISSION = (
     "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies/bulkhead-vpn-client.downloads.qbittorrent"
 )
@@ -82,6 +85,7 @@ class Cluster:
         self.target = Target("127.0.0.1:6443", "context lab")
         self.tunnel = True
         self.admitted_before_effective = 0
+        self.lagging = 0
         self.refused_before_effective = 0
         self.after_write: Any = None
         self.answers: dict[str, Any] = {}
@@ -163,7 +167,8 @@ class Cluster:
             return None
         if request.content_type == "application/json-patch+json":
             try:
-                return _patch.apply_patch(held, request.body)
+                after = _patch.apply_patch(held, request.body)
+                return self._by_rule(after) if "/statefulsets/" in request.path else after
             except _patch.PatchError:
                 return Answer(422, {"reason": "Invalid", "message": "the server rejected our request", "details": {}})
         if request.content_type == "application/merge-patch+json":
@@ -178,9 +183,19 @@ class Cluster:
         body["metadata"] = {**before, **body["metadata"], "labels": labels}
         return body
 
+    def _by_rule(self, after: Any) -> Any:
+        """What the rule for the workload says to a changed template; ``lagging`` times the one that was just removed."""
+        ruled = [path for path in self.objects if "/validatingadmissionpolicybindings/bulkhead-vpn-workload." in path]
+        self.lagging -= not ruled
+        first = (after["spec"]["template"]["spec"].get("initContainers") or [{}])[0]
+        if first.get("name") != "bulkhead-guard" and after["spec"]["replicas"] and (ruled or self.lagging >= 0):
+            name = f"bulkhead-vpn-workload.{after['metadata']['namespace']}.{after['metadata']['name']}"
+            return Answer(403, {"message": f"ValidatingAdmissionPolicy '{name}' with binding '{name}' denied request"})
+        return after
+
     def _try_pod(self, pod: Any) -> Answer:
         for path, one in self.objects.items():
-            if "/validatingadmissionpolicies/" not in path:
+            if "/validatingadmissionpolicies/bulkhead-vpn-client." not in path:
                 continue
             if _selector.matches(one["spec"]["matchConstraints"]["objectSelector"], pod["metadata"]["labels"]):
                 if pod["spec"].get("initContainers"):
@@ -325,6 +340,8 @@ def test_writes_of_an_attach_are_in_order(run: Any, cluster: Cluster) -> None:
     assert result["changed"] is True and "failed" not in result
     assert [re.sub(r"bulkhead-agent-\w+", "bulkhead-agent", write) for write in cluster.writes] == [
         f"PATCH {NETPOL}",
+        f"PATCH {RULE}",
+        f"PATCH {RULE.replace('policies/', 'policybindings/')}",
         f"PATCH {ADMISSION}",
         "PATCH /apis/admissionregistration.k8s.io/v1/validatingadmissionpolicybindings/"
         "bulkhead-vpn-client.downloads.qbittorrent",
@@ -477,6 +494,28 @@ def test_detach_stopped_after_each_step_completes(run: Any, cluster: Cluster, cl
     for changed in (REGISTRY, RESOLVER):
         before.pop(changed), after.pop(changed)
     assert after == before
+
+
+def test_a_rule_that_was_removed_may_hold_for_a_moment(run: Any, cluster: Cluster) -> None:
+    run(FULL)
+    cluster.lagging = 3
+    result = run(OPEN)
+    assert "failed" not in result and not attached(cluster)
+    assert cluster.writes.index(f"DELETE {RULE}") < len(cluster.writes) - 1 - cluster.writes[::-1].index(f"PATCH {WORKLOAD}")
+
+
+def test_a_rule_that_holds_for_good_ends_the_run_sealed(run: Any, cluster: Cluster) -> None:
+    run(FULL)
+    cluster.lagging = 10_000
+    result = run(OPEN)
+    assert result["failed"] is True and "bulkhead-vpn-workload" in result["msg"]
+    assert attached(cluster) and NETPOL in cluster.objects and ADMISSION in cluster.objects
+
+
+def test_check_mode_of_detaching_is_not_stopped_by_the_rule_that_a_real_run_removes(run: Any, cluster: Cluster) -> None:
+    run(FULL)
+    result = run(OPEN, _ansible_check_mode=True)
+    assert "failed" not in result and result["changed"] is True and cluster.writes == []
 
 
 def test_detaching_removes_the_policy_last(run: Any, cluster: Cluster) -> None:
@@ -702,6 +741,7 @@ def test_client_that_left_the_list_is_an_orphan_and_stays(run: Any, cluster: Clu
         ("StatefulSet", "qbittorrent", "downloads.qbittorrent"),
         ("NetworkPolicy", "bulkhead-vpn-client-qbittorrent", "downloads.qbittorrent"),
         ("ValidatingAdmissionPolicy", "bulkhead-vpn-client.downloads.qbittorrent", "downloads.qbittorrent"),
+        ("ValidatingAdmissionPolicy", "bulkhead-vpn-workload.downloads.qbittorrent", "downloads.qbittorrent"),
         ("ConfigMap", "bulkhead-vpn-registry", "downloads.qbittorrent"),
     ]
 

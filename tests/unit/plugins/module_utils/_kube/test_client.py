@@ -174,6 +174,10 @@ def test_demand() -> None:
         "object": "list nodes",
         "details": "nodes is forbidden",
     }
+    denial = "nodes is forbidden: ValidatingAdmissionPolicy 'x' with binding 'x' denied request: use y."
+    with pytest.raises(KubeError) as caught:
+        _client.demand(Answer(403, {"reason": "Forbidden", "message": denial}), request, TARGET)
+    assert denial in caught.value.msg and "Role" not in caught.value.msg, "no Role changes what a policy refuses"
     with pytest.raises(KubeError, match="with status 500: boom"):
         _client.demand(Answer(500, {"message": "boom"}), request, TARGET)
 

@@ -14,7 +14,13 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.bulkhead.mesh.plugins.module_utils._egress import _admission, _agent_files, _cel, _template
+from ansible_collections.bulkhead.mesh.plugins.module_utils._egress import (
+    _admission,
+    _agent_files,
+    _cel,
+    _template,
+    _workload_admission,
+)
 from ansible_collections.bulkhead.mesh.plugins.module_utils._egress._admission import GuardMark
 from ansible_collections.bulkhead.mesh.plugins.module_utils._egress._model import Client, Gateway
 from ansible_collections.bulkhead.mesh.plugins.module_utils._egress._patch import apply_patch
@@ -35,6 +41,8 @@ ALL = {
     "client": client_admission,
     "gateway": lambda: _admission.gateway_admission(GATEWAY),
     "endpoints": lambda: _admission.endpoints_admission([GATEWAY]),
+    "workload": lambda: _workload_admission.workload_admission(CLIENT, SELECTOR, [MARK]),
+    "labels": _workload_admission.labels_admission,
 }
 
 

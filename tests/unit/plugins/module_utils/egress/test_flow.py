@@ -94,13 +94,15 @@ def test_a_plan_that_only_waits_is_no_action(world: Any) -> None:
     assert plan(_flow.Held(after(held, plan(held))), True, False).action == "none"
 
 
+@pytest.mark.parametrize("rule", ["bulkhead-vpn-client.", "bulkhead-vpn-workload."])
 @pytest.mark.parametrize(
     "kind", ["NetworkPolicy", "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding", "Role"]
 )
-def test_an_object_that_somebody_changed_is_written_again(world: Any, kind: str) -> None:
+def test_an_object_that_somebody_changed_is_written_again(world: Any, kind: str, rule: str) -> None:
     held = world()
     objects = copy.deepcopy(after(held, plan(held)))
-    (changed,) = [one for one in objects if one["kind"] == kind]
+    prefix = rule if kind.startswith("Validating") else ""
+    (changed,) = [one for one in objects if one["kind"] == kind and one["metadata"]["name"].startswith(prefix)]
     if kind == "NetworkPolicy":
         changed["spec"]["egress"].append({})
     elif kind == "Role":
@@ -111,6 +113,12 @@ def test_an_object_that_somebody_changed_is_written_again(world: Any, kind: str)
         changed["spec"]["matchResources"] = {"namespaceSelector": {"matchLabels": {"nowhere": "x"}}}
     again = plan(_flow.Held(objects), registered=True)
     assert [one["kind"] for listed in again.apply.values() for one in listed] == [kind]
+
+
+def test_the_rule_for_the_workload_is_in_force_once_the_one_for_its_pods_is(world: Any) -> None:
+    """Only the second is tried, and the API server takes them up in the order in which they were written."""
+    names = [one["metadata"]["name"] for one in plan(world()).apply["attach.admission"]]
+    assert [name.split(".")[0] for name in names] == ["bulkhead-vpn-workload"] * 2 + ["bulkhead-vpn-client"] * 2
 
 
 def test_what_the_server_adds_to_an_object_is_no_change(world: Any) -> None:
@@ -301,6 +309,16 @@ def test_detach_gives_the_template_back(world: Any) -> None:
     assert _flow.patched(one)["spec"] == before["spec"]
 
 
+def test_the_template_is_given_back_after_the_workload_is_released_and_before_its_pods_are(world: Any) -> None:
+    held = world()
+    one = detach(_flow.Held(after(held, plan(held))), "open")
+    names = {step: {item["metadata"]["name"] for item in one.remove[step]} for step in one.remove}
+    assert names["detach.release"] == {f"bulkhead-vpn-workload.{CLIENT.id}"}
+    assert names["detach.admission"] == {f"bulkhead-vpn-client.{CLIENT.id}"}
+    order = [one.steps.index(step) for step in ("detach.release", "detach.template", "detach.admission")]
+    assert order == sorted(order)
+
+
 @pytest.mark.parametrize("to", ["stopped", "open"])
 def test_a_workload_that_was_never_attached_is_left_alone(world: Any, to: str) -> None:
     one = detach(world(), to, registered=False)
@@ -337,6 +355,7 @@ def test_a_workload_that_is_gone_leaves_nothing_behind(world: Any) -> None:
     held = world()
     objects = [one for one in after(held, plan(held)) if one["kind"] != "StatefulSet"]
     assert detach(_flow.Held(objects)).steps == (
+        "detach.release",
         "detach.registration",
         "detach.access",
         "detach.agent",
