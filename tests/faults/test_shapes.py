@@ -17,6 +17,8 @@ from bulkhead_lab.paths import Paths
 IMAGE, OTHER_IMAGE = attached.TOOLBOX, "lab.local/toolbox:other"
 IDLE = ["sleep", "infinity"]
 EDITED = "edited"
+# Admission takes no new container that keeps NET_RAW; attaching drops it for those it finds.
+LATE = {"name": "late", "securityContext": {"capabilities": {"drop": ["NET_RAW"]}}}
 
 
 def idle(name: str, **more: Any) -> stage.Object:
@@ -33,7 +35,7 @@ def shapes_of_users() -> dict[str, stage.Object]:
         {"name": "after", "image": IMAGE, "command": ["test", "-e", "/data/prepared"], "volumeMounts": shared},
     ]
     data = [{"name": "data", "emptyDir": {}}]
-    keeps = {"capabilities": {"add": ["SYS_PTRACE"], "drop": ["CHOWN", "MKNOD"]}, "allowPrivilegeEscalation": False}
+    keeps = {"capabilities": {"add": ["SYS_NICE"], "drop": ["CHOWN", "MKNOD"]}, "allowPrivilegeEscalation": False}
     drops = {"capabilities": {"drop": ["ALL"]}, "runAsUser": 1000}
     given = {
         "inits": stage.stateful_set("inits", [stage.sender()], initContainers=inits, volumes=data),
@@ -58,7 +60,7 @@ def edit(manifest: stage.Object) -> stage.Object:
     containers = made["spec"]["template"]["spec"]["containers"]
     containers[0]["image"] = OTHER_IMAGE
     containers[0]["env"].append({"name": "MOOD", "value": "good"})
-    containers.append(idle("late"))
+    containers.append(idle(**LATE))
     return made
 
 
@@ -67,7 +69,7 @@ def edit_live(name: str) -> None:
     on = ("-n", stage.NAMESPACE)
     kubectl(*on, "set", "image", f"statefulset/{name}", f"app={OTHER_IMAGE}")
     kubectl(*on, "set", "env", f"statefulset/{name}", "--containers=app", "MOOD=good")
-    added = [{"op": "add", "path": "/spec/template/spec/containers/-", "value": idle("late")}]
+    added = [{"op": "add", "path": "/spec/template/spec/containers/-", "value": idle(**LATE)}]
     kubectl(*on, "patch", f"statefulset/{name}", "--type=json", "-p", json.dumps(added))
     kubectl(*on, "scale", f"statefulset/{name}", "--replicas=2")
 

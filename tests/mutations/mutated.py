@@ -31,9 +31,10 @@ from bulkhead_lab.client import lab_call
 from bulkhead_lab.paths import Paths
 
 SECONDS = 60.0  # until everything passes again after a mutation was undone
+# The last one is the one that is tried; the API server follows in the order in which they are changed.
 BINDINGS = {
-    "client": f"bulkhead-vpn-client.{attached.CLIENTS}.{attached.NAME}",
-    "gateway": f"bulkhead-vpn-gateway.{attached.VPN}.{attached.GATEWAY}",
+    "client": [f"bulkhead-vpn-{what}.{attached.CLIENTS}.{attached.NAME}" for what in ("workload", "client")],
+    "gateway": [f"bulkhead-vpn-gateway.{attached.VPN}.{attached.GATEWAY}"],
 }
 # Where lines run: namespace, pod, container.
 CONTAINERS = {
@@ -161,7 +162,8 @@ class Stage:
         """Let the API server refuse what the policy of the client or gateway refuses, or only note it."""
         actions = ["Deny"] if on else ["Audit"]
         patch = json.dumps({"spec": {"validationActions": actions}})
-        kubectl("patch", "validatingadmissionpolicybinding", BINDINGS[whose], "--type=merge", "-p", patch)
+        for name in BINDINGS[whose]:
+            kubectl("patch", "validatingadmissionpolicybinding", name, "--type=merge", "-p", patch)
         deadline = time.monotonic() + _PATIENCE
         while refuses(whose) != on:
             assert time.monotonic() < deadline, f"admission of the {whose} did not follow within {_PATIENCE:.0f} s"

@@ -5,7 +5,7 @@
 """Let a real API server judge what the admission policies of VPN egress are for: each case of a file, as a dry run.
 
 The file is described at its top. Policies and bindings are what the collection renders; only those for all namespaces
-(endpoints) get another name, and a binding that keeps to the namespaces of this test.
+(endpoints, labels) get another name, and a binding that keeps to the namespaces of this test.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from ansible_collections.bulkhead.mesh.plugins.module_utils._egress import (
     _names,
     _pieces,
     _template,
+    _workload_admission,
 )
 from ansible_collections.bulkhead.mesh.plugins.module_utils._egress._model import Client as Workload
 from ansible_collections.bulkhead.mesh.plugins.module_utils._egress._model import Gateway
@@ -39,6 +40,7 @@ from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._wait import w
 Object = dict[str, Any]
 OPTIONS = ("context", "host", "api_key", "ca_cert", "client_cert", "client_key", "validate_certs")
 PREFIX = "vpn-admission-"
+APPS = ("StatefulSet", "Deployment")
 NAMESPACES = ("downloads", "vpn", "tv", "nobody")
 ADMISSION = "/apis/admissionregistration.k8s.io/v1"
 KINDS = ("validatingadmissionpolicies", "validatingadmissionpolicybindings")
@@ -47,6 +49,7 @@ EFFECTIVE = 30.0  # seconds in which the API server has to follow a new policy; 
 GONE = 60.0
 
 CLIENT = Workload("StatefulSet", PREFIX + "downloads", "qbittorrent", "vpnarr")
+MADE, DEPLOYED = (Workload(kind, PREFIX + "downloads", "made", "vpnarr") for kind in ("StatefulSet", "Deployment"))
 GATEWAYS = [Gateway(name, PREFIX + where, "wg") for name, where in (("vpnarr", "vpn"), ("spare", "vpn"), ("tv", "tv"))]
 NOW, BEFORE = ("0123456789abcdef", "example.org/agent:1"), ("fedcba9876543210", "example.org/agent:0")
 CONFIG = {"role": "client", "cluster_networks": ["10.96.0.0/16"]}
@@ -73,31 +76,47 @@ class User(Client):
 # --- objects ------------------------------------------------------------------------------------------------------------
 
 
-def workload() -> Object:
-    """The user's StatefulSet, as the API server holds it."""
-    pod = {"containers": [{"name": "app", "image": "example.org/qbittorrent:5"}], "dnsPolicy": "ClusterFirst"}
-    template = {"metadata": {"labels": {"app": "qbittorrent"}}, "spec": pod}
-    metadata = {"name": CLIENT.name, "namespace": CLIENT.namespace, "resourceVersion": "1"}
-    return {"kind": "StatefulSet", "metadata": metadata, "spec": {"serviceName": "q", "template": template}}
+def workload(client: Workload = CLIENT) -> Object:
+    """The user's workload, as it is written; no scheduler ever places its pods."""
+    labels = {"app": client.name}
+    pod = {
+        "containers": [{"name": "app", "image": "example.org/qbittorrent:5"}],
+        "dnsPolicy": "ClusterFirst",
+        "schedulerName": PREFIX + "nowhere",
+    }
+    spec = {
+        "replicas": 1,
+        "selector": {"matchLabels": labels},
+        "template": {"metadata": {"labels": dict(labels)}, "spec": pod},
+    }
+    metadata = {"name": client.name, "namespace": client.namespace}
+    more = {"serviceName": "q"} if client.kind == "StatefulSet" else {}
+    return {"apiVersion": "apps/v1", "kind": client.kind, "metadata": metadata, "spec": {**spec, **more}}
 
 
-def attached_pod(agent: str, image: str) -> Object:
-    """A pod of the workload, attached with this agent."""
+def attached_workload(agent: str, image: str, client: Workload = CLIENT) -> Object:
+    """The workload attached with this agent."""
     settings = _pieces.Settings(
-        client=CLIENT.id,
-        gateway=CLIENT.gateway,
+        client=client.id,
+        gateway=client.gateway,
         agent=agent,
         agent_files=("__init__.py",),
         image=image,
         resolver="10.222.1.1",
         config=CONFIG,
     )
-    pod = pod_of(apply_patch(workload(), _template.attach(workload(), settings))["spec"]["template"])
+    made = workload(client)
+    made = apply_patch(made, _template.attach(made, settings)[1:])
     if (agent, image) == BEFORE:  # agents once had the kubelet start a command
-        probe = pod["spec"]["initContainers"][1]["startupProbe"]
+        probe = made["spec"]["template"]["spec"]["initContainers"][1]["startupProbe"]
         del probe["httpGet"]
         probe["exec"] = {"command": _agent_files.command(agent, "probe", "overlay")}
-    return pod
+    return made
+
+
+def attached_pod(agent: str, image: str) -> Object:
+    """A pod of the workload, attached with this agent."""
+    return pod_of(attached_workload(agent, image)["spec"]["template"])
 
 
 def pod_of(template: Object) -> Object:
@@ -143,6 +162,9 @@ def bases() -> dict[str, Object]:
         "gateway": gateway_set("vpnarr"),
         "gateway-pod": gateway_pod,
         "spare": gateway_set("spare"),
+        "workload": attached_workload(*NOW),
+        "made": attached_workload(*NOW, MADE),
+        "deployment": attached_workload(*NOW, DEPLOYED),
     }
 
 
@@ -152,11 +174,14 @@ def policies(names: dict[str, str]) -> list[Object]:
     marks = [_admission.mark_of(attached_pod(*one)) for one in (BEFORE, NOW)]
     accepted = [one for one in marks if one is not None]
     made = _admission.client_admission(CLIENT, selector, accepted, 2)
+    made += _workload_admission.workload_admission(CLIENT, selector, accepted)
+    made += _workload_admission.workload_admission(MADE, {"matchLabels": {"app": MADE.name}}, accepted)
     for gateway in GATEWAYS:
         made += _admission.gateway_admission(gateway)
     nobody = {PREFIX + "nobody"}
     ours = {PREFIX + name for name in NAMESPACES} - nobody
     made += confined(_admission.endpoints_admission(GATEWAYS), names["endpoints"], ours)
+    made += confined(_workload_admission.labels_admission(), names["labels"], ours)
     return made + confined(_admission.endpoints_admission([]), names["nobody"], nobody)
 
 
@@ -171,7 +196,7 @@ def confined(objects: list[Object], name: str, namespaces: set[str]) -> list[Obj
 
 def path_of(kind: str, namespace: str) -> str:
     """Where objects of this kind are in the API; a Binding is a subresource of its pod."""
-    group, plural = ("/apis/apps/v1", "statefulsets") if kind == "StatefulSet" else ("/api/v1", "pods")
+    group, plural = ("/apis/apps/v1", f"{kind.lower()}s") if kind in APPS else ("/api/v1", "pods")
     return f"{group}/namespaces/{PREFIX}{namespace}/{plural}"
 
 
@@ -267,7 +292,7 @@ class Judge:
             path = "/".join([path_of(kind, namespace), name, *filter(None, [case.get("subresource")])])
             patch_type = "application/json-patch+json"
             request = Request(path, "update", "PATCH", patch, {"dryRun": "All"}, content_type=patch_type)
-        resource = "statefulsets.apps" if kind == "StatefulSet" else "pods"
+        resource = f"{kind.lower()}s.apps" if kind in APPS else "pods"
         return self.users[case.get("as", "alice")].call(request), f'{resource} "{name}"'
 
     def expect(self, case: Object) -> None:
