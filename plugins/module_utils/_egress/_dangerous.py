@@ -251,7 +251,9 @@ VOLUME = (
     ),
 )
 CONTAINER = (
-    Setting(Equals("securityContext.privileged", True, False), "a privileged container can remove the guard", _ELSEWHERE),
+    Setting(
+        Equals("securityContext.privileged", True, False), "a privileged container can remove the guard", _ELSEWHERE
+    ),
     Setting(
         Within("securityContext.capabilities.add", _ADDED), "with it the container can get around the guard", _ELSEWHERE
     ),
@@ -350,5 +352,3 @@ def validations(subject: str) -> list[tuple[str, str, str]]:
 def bits(held: int) -> list[str]:
     """The capabilities of the list that a set of the kernel has."""
     return sorted(name for name, bit in CAPABILITIES.items() if held >> bit & 1)
-
-

@@ -10,7 +10,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ansible_collections.bulkhead.mesh.plugins.module_utils._egress import _names, _selector, _template, _workload_admission
+from ansible_collections.bulkhead.mesh.plugins.module_utils._egress import (
+    _names,
+    _selector,
+    _template,
+    _workload_admission,
+)
 from ansible_collections.bulkhead.mesh.plugins.module_utils._egress._flow import (
     DETACH,
     Held,

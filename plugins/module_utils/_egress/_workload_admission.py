@@ -34,7 +34,9 @@ def workload_admission(
     are judged by ``client_admission``.
     """
     kind = RESOURCES[client.kind]
-    kept = "apply or patch it, which keep what attaching put there; make it again with replicas: 0 and run site.yml; or "
+    kept = (
+        "apply or patch it, which keep what attaching put there; make it again with replicas: 0 and run site.yml; or "
+    )
     remedy = f"{kept}detach it first (state: absent)."
     judged = [
         *_admission.guard_validations(f"{client.object}, a VPN client,", accepted, remedy),
@@ -91,6 +93,8 @@ def labels_admission() -> list[_Object]:
         "before": "oldObject.metadata.?labels.orValue({})",
         "after": "object.metadata.?labels.orValue({})",
     }
+    same = _admission.same_label("variables.before", "variables.after")
+    message = f"A pod keeps its labels {', '.join(_admission.OUR_LABELS)}: delete the pod instead."
     concerned = (
         f"{ours}.exists(k, k in object.metadata.?labels.orValue({{}}) || k in oldObject.metadata.?labels.orValue({{}}))"
     )
@@ -98,7 +102,7 @@ def labels_admission() -> list[_Object]:
         LABELS_POLICY,
         {},
         {"resourceRules": [_admission.resources("", ["pods"], ["UPDATE"])]},
-        [(f"{ours}.all(k, {_admission.same_label('variables.before', 'variables.after')})", f"A pod keeps its labels {', '.join(_admission.OUR_LABELS)}: delete the pod instead.")],
+        [(f"{ours}.all(k, {same})", message)],
         variables,
         {"concerns-labels": concerned},
     )

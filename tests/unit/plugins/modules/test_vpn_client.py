@@ -58,9 +58,7 @@ SERVICE = {
     },
 }
 NETPOL = "/apis/networking.k8s.io/v1/namespaces/downloads/networkpolicies/bulkhead-vpn-client-qbittorrent"
-RULE = (
-    "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies/bulkhead-vpn-workload.downloads.qbittorrent"
-)
+RULE = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies/bulkhead-vpn-workload.downloads.qbittorrent"
 ADMISSION = (
     "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies/bulkhead-vpn-client.downloads.qbittorrent"
 )
@@ -501,7 +499,9 @@ def test_a_rule_that_was_removed_may_hold_for_a_moment(run: Any, cluster: Cluste
     cluster.lagging = 3
     result = run(OPEN)
     assert "failed" not in result and not attached(cluster)
-    assert cluster.writes.index(f"DELETE {RULE}") < len(cluster.writes) - 1 - cluster.writes[::-1].index(f"PATCH {WORKLOAD}")
+    assert cluster.writes.index(f"DELETE {RULE}") < len(cluster.writes) - 1 - cluster.writes[::-1].index(
+        f"PATCH {WORKLOAD}"
+    )
 
 
 def test_a_rule_that_holds_for_good_ends_the_run_sealed(run: Any, cluster: Cluster) -> None:

@@ -118,7 +118,7 @@ def test_what_is_harmless_is_taken_by_both(workload: Any, spec: Object) -> None:
 
 def test_admission_has_every_entry_of_the_list(workload: Any) -> None:
     client = Client("StatefulSet", "downloads", "qbittorrent", "vpnarr")
-    mark = _admission.GuardMark("0123456789abcdef", "example.org/agent:1", "[]", "[]", "[]")
+    mark = _admission.GuardMark("0123456789abcdef", "example.org/agent:1", "[]", "[]", "[]", "httpGet")
     rules = _admission.client_admission(client, {"matchLabels": {"app": "q"}}, [mark])[0]["spec"]["validations"]
     every = [*_dangerous.POD, *_dangerous.VOLUME, *_dangerous.CONTAINER, *_dangerous.EPHEMERAL]
     for setting in every:

@@ -13,7 +13,7 @@ import pytest
 from ansible_collections.bulkhead.mesh.plugins.module_utils._egress import _admission, _cel, _workload_admission
 from ansible_collections.bulkhead.mesh.plugins.module_utils._egress._model import Client
 
-MARK = _admission.GuardMark("0123456789abcdef", "example.org/agent:1", "[]", "[]", "[]")
+MARK = _admission.GuardMark("0123456789abcdef", "example.org/agent:1", "[]", "[]", "[]", "httpGet")
 SELECTOR = {"matchLabels": {"app": "q"}}
 
 
