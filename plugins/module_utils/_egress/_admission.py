@@ -19,7 +19,6 @@ from ansible_collections.bulkhead.mesh.plugins.module_utils._egress._model impor
 
 API = "admissionregistration.k8s.io/v1"
 ENDPOINTS_POLICY = "bulkhead-vpn-endpoints"
-OUR_LABELS = (_names.CLIENT_LABEL, _names.GATEWAY_LABEL, _names.ROLE_LABEL)
 POD_INDEX = "apps.kubernetes.io/pod-index"
 
 
@@ -72,7 +71,6 @@ def client_admission(
     """
     if not accepted:
         raise ValueError("at least one guard has to be accepted")
-    labels = literal(list(OUR_LABELS))
     variables = {
         **guard_variables("object"),
         "before": "oldObject == null ? {} : oldObject.metadata.?labels.orValue({})",
@@ -84,10 +82,6 @@ def client_admission(
             f"oldObject == null || !({selects(selector, 'variables.before')}) || ({selects(selector, 'variables.labels')})",
             f"A pod of {client.object} keeps the labels of its selector: without them no policy would hold it. Delete the "
             "pod, or change the labels in the workload.",
-        ),
-        (
-            f"oldObject == null || {labels}.all(k, {same_label('variables.before', 'variables.labels')})",
-            f"A pod of {client.object} keeps its labels {', '.join(OUR_LABELS)}: delete the pod instead.",
         ),
         (
             f"variables.labels[?{literal(_names.CLIENT_LABEL)}].orValue('') == {literal(client.id)}",
@@ -220,11 +214,6 @@ def guard_validations(what: str, accepted: Sequence[GuardMark], remedy: str) -> 
             f"Guard and overlay of {what} are not those that were set up: {remedy}",
         ),
     ]
-
-
-def same_label(before: str, after: str) -> str:
-    """CEL: the label ``k`` is the same in both maps."""
-    return f"(k in {before}) == (k in {after}) && (!(k in {before}) || {before}[k] == {after}[k])"
 
 
 def _blocking(container: str) -> str:

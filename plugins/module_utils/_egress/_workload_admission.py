@@ -17,6 +17,7 @@ from ansible_collections.bulkhead.mesh.plugins.module_utils._egress._cel import 
 from ansible_collections.bulkhead.mesh.plugins.module_utils._egress._model import Client
 
 LABELS_POLICY = "bulkhead-vpn-labels"
+OUR_LABELS = (_names.CLIENT_LABEL, _names.GATEWAY_LABEL, _names.ROLE_LABEL)
 PREFIX = "bulkhead-vpn-workload."
 RESOURCES = {"StatefulSet": "statefulsets", "Deployment": "deployments"}
 # Of the same name; a chart may make another kind of what was a client.
@@ -88,13 +89,14 @@ def labels_admission() -> list[_Object]:
     A client's pod without its label is told no gateway and seen by no check; a gateway's pod without its labels has no
     policy, and another pod with them would get the clients' packets.
     """
-    ours = literal(list(_admission.OUR_LABELS))
+    ours = literal(list(OUR_LABELS))
     variables = {
         "before": "oldObject.metadata.?labels.orValue({})",
         "after": "object.metadata.?labels.orValue({})",
     }
-    same = _admission.same_label("variables.before", "variables.after")
-    message = f"A pod keeps its labels {', '.join(_admission.OUR_LABELS)}: delete the pod instead."
+    before, after = "variables.before", "variables.after"
+    same = f"(k in {before}) == (k in {after}) && (!(k in {before}) || {before}[k] == {after}[k])"
+    message = f"A pod keeps its labels {', '.join(OUR_LABELS)}: delete the pod instead."
     concerned = (
         f"{ours}.exists(k, k in object.metadata.?labels.orValue({{}}) || k in oldObject.metadata.?labels.orValue({{}}))"
     )

@@ -305,7 +305,7 @@ class Judge:
             wanted = [
                 f"{refusal.get('status', 403)} {object_} is forbidden: ValidatingAdmissionPolicy '{name}' with binding "
                 f"'{name}' denied request: {refusal['sentence']}"
-                for refusal, name in zip(refusals, names)
+                for refusal, name in zip(refusals, names, strict=True)
             ]
         got = "allowed" if answer.ok else f"{answer.status} {answer.message}"
         assert got in wanted, "\n".join(["", *(f"  expected: {one}" for one in wanted), f"  got:      {got}"])

@@ -124,7 +124,7 @@ def test_admission_has_every_entry_of_the_list(workload: Any) -> None:
     for setting in every:
         assert any(f"{setting.path}: {setting.reason}; {setting.remedy}." in one["message"] for one in rules), setting
         assert any(setting.test.cel("c") in one["expression"].replace("variables.pod.", "c.") for one in rules), setting
-    assert len(rules) == 6 + len(every), "each entry is one rule, beside guard and labels"
+    assert len(rules) == 5 + len(every), "each entry is one rule, beside guard and labels"
 
 
 @pytest.mark.parametrize("drop", [[], ["CHOWN"], ["CAP_NET_RAW"], None])
