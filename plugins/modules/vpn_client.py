@@ -14,14 +14,17 @@ author:
 description:
   - Attaches StatefulSets and Deployments that somebody else owns to a VPN gateway by an edit of their pod template, and
     takes exactly that edit back when they are detached; what their owner changed in between stays.
-  - Everything is judged and planned before anything is written, and every problem is reported at once. Then each step
+  - Everything is judged and planned before anything is written. A client that cannot be what is asked is left as it is
+    and holds up no other one; the task fails at its end with every name and reason. Then each step
     is done for all clients before the next one - NetworkPolicy and admission policy, which are read back and tried,
     then registration at the gateway, access for the endpoint controller, the pod template, the rollout. Detaching goes
     the other way round. A run that ends in the middle leaves every client untouched, sealed or stopped, and the next
     run completes it.
   - Pods are replaced only when their template changed. Pods of an older template that are not Ready are deleted, because
     a StatefulSet would wait for them for ever.
-  - A client that is in no list any more stays sealed and is reported in RV(orphans). Nothing is pruned.
+  - A client that is in no list any more stays sealed and is reported in RV(orphans), and its workload in a warning.
+    Nothing is pruned. Pods of clients that no workload owns are reported in the same way (RV(left_behind)). So O(clients)
+    is to be given as an empty list when the last client has left it.
 extends_documentation_fragment:
   - bulkhead.mesh._auth
   - bulkhead.mesh._wait
@@ -50,8 +53,16 @@ options:
         C(pods) (labels), or C(ingress_gateway), with C(ports) of the pod, and optionally C(protocol). When absent, nobody.
       - C(replicas) is the number of pods to reserve inner addresses for. When absent, what the workload has.
       - C(state) is V(present) or V(absent). When absent, V(present).
-      - C(detach_to) says what becomes of a workload with C(state=absent) - V(stopped) scales it to 0 before
-        the edit is taken back, V(open) lets it run on without the VPN. When absent, V(stopped).
+      - C(detach_to) says what becomes of a workload with C(state=absent). When absent, V(sealed).
+      - V(sealed) scales it to 0 and keeps guard and admission, and a policy that lets nothing out or in. Whoever scales it up
+        again, a scaler or a chart's upgrade, gets pods that start with the guard and reach nothing. It stays so until
+        the user says V(open) or V(stopped), or deletes the workload; the run after that removes what protected it.
+      - V(stopped) scales it to 0 and takes everything back, so the next start is in the clear. It is refused where a
+        HorizontalPodAutoscaler or a ScaledObject of KEDA targets the workload, or where these cannot be listed. Other
+        scalers (an operator, a GitOps controller, a cron job) are not known - use V(sealed) where there is one.
+      - V(open) lets it run on without the VPN.
+      - V(sealed) and V(stopped) are refused where scaling to 0 would delete volumes (C(whenScaled) of the StatefulSet's
+        C(persistentVolumeClaimRetentionPolicy) is C(Delete)).
     type: raw
     required: true
   gateways:
@@ -161,7 +172,7 @@ EXAMPLES = r"""
       pods: [10.244.0.0/16]
       services: [10.96.0.0/16]
 
-- name: Detach it and leave it stopped
+- name: Detach it and leave it sealed, without a pod
   bulkhead.mesh.vpn_client:
     gateways:
       - name: vpnarr
@@ -211,13 +222,14 @@ clients:
       sample: qbittorrent
     state:
       description: >-
-        V(attached) (all pods are guarded and Ready), V(sealed) (guarded, not all Ready), V(rolling) (some pods are still
-        of the template before), V(stopped) (no pods wanted), V(open) (not attached) or V(missing) (no such workload).
+        V(attached) (all pods are guarded and Ready), V(sealed) (guarded, not all Ready; or detached to V(sealed)),
+        V(rolling) (some pods are still of the template before), V(stopped) (no pods wanted), V(open) (not attached) or
+        V(missing) (no such workload).
       returned: success
       type: str
       sample: attached
     action:
-      description: V(attach), V(update), V(detach) or V(none).
+      description: V(attach), V(update), V(detach), V(none), or V(refused) for one that RV(problems) are about.
       returned: success
       type: str
       sample: attach
@@ -290,6 +302,54 @@ orphans:
       returned: success
       type: str
       sample: it is attached and stays sealed behind its gateway
+    msg:
+      description: The whole sentence, for a workload with what to do.
+      returned: success
+      type: str
+      sample: >-
+        StatefulSet downloads/sabnzbd is attached to a VPN gateway and bulkhead_vpn_clients does not name it: it stays as
+        it is; add it to bulkhead_vpn_clients again, or give it back: list it with state absent and detach_to open, or
+        delete the workload and list it with state absent once more.
+left_behind:
+  description: >-
+    Pods with the label or the guard of a client, listed or not, that the client's workload does not own. No rollout, scaling
+    or detaching reaches them. They are looked for in all namespaces with clients, and by the label everywhere.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    namespace:
+      description: Namespace of the pod.
+      returned: success
+      type: str
+      sample: downloads
+    name:
+      description: Its name.
+      returned: success
+      type: str
+      sample: qbittorrent-0
+    client:
+      description: The client that its label names, null if it has lost that label.
+      returned: success
+      type: str
+      sample: downloads.qbittorrent
+    guarded:
+      description: Whether it has the guard.
+      returned: success
+      type: bool
+      sample: true
+    reason:
+      description: Why it is not the workload's.
+      returned: success
+      type: str
+      sample: no workload owns it
+    msg:
+      description: The whole sentence with the command that deletes it.
+      returned: success
+      type: str
+      sample: >-
+        Pod downloads/qbittorrent-0 of VPN client downloads.qbittorrent is left behind: no workload owns it. Nothing replaces
+        or ends it: look whether you still need it, then kubectl -n downloads delete pod qbittorrent-0
 plan:
   description: What was to be done, in order.
   returned: always
@@ -307,7 +367,9 @@ plan:
       type: str
       sample: NetworkPolicy downloads/bulkhead-vpn-client-qbittorrent
 problems:
-  description: What is wrong with the input or the workloads, when nothing was written because of it.
+  description: >-
+    What is wrong with the input, when nothing was written because of it; or with clients, which were left as they are
+    because of it.
   returned: failure
   type: list
   elements: dict
@@ -375,7 +437,7 @@ from ansible_collections.bulkhead.mesh.plugins.module_utils._vpn_client import _
 
 # For tests only: name a step, and the run ends after it as if it had been killed there.
 STOP_AFTER = "BULKHEAD_STOP_AFTER"
-NOTHING: dict[str, Any] = {"changed": False, "clients": [], "orphans": [], "plan": []}
+NOTHING: dict[str, Any] = {"changed": False, "clients": [], "orphans": [], "left_behind": [], "plan": []}
 
 
 def spec() -> dict[str, Any]:
@@ -438,17 +500,21 @@ def execute(module: AnsibleModule, client: _client.Client) -> dict[str, Any]:
     held = _read.read(client, client.target, clients, gateways, shared.agent)
     work = _prepare.prepare(clients, gateways, held, shared, predict=module.check_mode)
     run = _run.Run(client, client.target, work, shared, options(module.params, module.check_mode))
-    failed: dict[str, Any] = {}
     try:
         run.go()
+        failed = _result.failure(clients, work, run.failures)
     except KubeError as exc:
         failed = {"failed": True, "msg": exc.msg, "failure": exc.failure}
     except _run.Stopped as exc:
         failed = {"failed": True, "msg": f"Stopped after {exc}, as the test asked.", "failure": {"reason": "Stopped"}}
+    orphans = _orphans.orphans(clients, held, work.before)
+    for warning in _result.warnings(work, run.started_again, orphans):
+        module.warn(warning)
     result = {
         "changed": run.changed,
-        "clients": _result.clients(work, run.done, run.live, module.check_mode),
-        "orphans": _orphans.orphans(clients, held, work.before),
+        "clients": _result.clients(clients, work, run.done, run.live, module.check_mode),
+        "orphans": orphans,
+        "left_behind": [one.to_dict() for one in _result.left_behind(held)],
         "plan": _result.plan(work),
         **failed,
     }

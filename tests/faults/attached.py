@@ -136,5 +136,5 @@ def comes_back() -> None:
 
 def clean_up() -> None:
     """Remove what this suite made, the playbook's things first."""
-    playbook("teardown")
+    playbook("teardown", {"bulkhead_detach_to": "open"})
     kubectl("delete", "namespace", CLIENTS, VPN, "--ignore-not-found")

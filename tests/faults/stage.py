@@ -57,7 +57,7 @@ def client(name: str, **more: Any) -> Object:
 
 
 def leaving(name: str, to: str) -> Object:
-    """The entry of a client that is given back, ``stopped`` or ``open``."""
+    """The entry of a client that is given back: ``sealed``, ``stopped`` or ``open``."""
     return client(name, state="absent", detach_to=to)
 
 

@@ -122,7 +122,7 @@ def test_sidecars(other: whole.Site) -> None:
         {"name": "admin", "mesh": "none", "segments": ["admin"]},
         {"name": "vpn", "mesh": "none"},
     ]
-    other.run("teardown of ambient", "teardown")
+    other.run("teardown of ambient", "teardown", bulkhead_detach_to="stopped")
     wanted = {"bulkhead_lab_istio_mode": "sidecar", "bulkhead_namespaces": namespaces}
     told = other.run("sidecars", "site", *PARTS, **wanted)
     assert "restart" in told.output  # of the pods that are older than the label

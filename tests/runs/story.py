@@ -25,6 +25,15 @@ VARIABLES = {
     "bulkhead_namespaces": [*attached.VARIABLES["bulkhead_namespaces"], {"name": MADE, "mesh": "none"}],
 }
 WORKLOAD = f"{attached.CLIENTS}/{attached.NAME}"
+# What stays of a sealed client: its layers, the guard's program, and that a pod with the guard may start.
+KEPT = (
+    f"+ NetworkPolicy.networking.k8s.io {attached.CLIENTS}/",
+    "+ ValidatingAdmissionPolicy.admissionregistration.k8s.io bulkhead-vpn-client.",
+    "+ ValidatingAdmissionPolicyBinding.admissionregistration.k8s.io bulkhead-vpn-client.",
+    f"+ ConfigMap {attached.CLIENTS}/bulkhead-agent-",
+    "+ ConfigMap kube-system/bulkhead-namespaces",
+    f"~ Namespace {attached.CLIENTS}: ",
+)
 
 
 @dataclass
@@ -35,7 +44,8 @@ class Story:
     untouched: list[str] = field(default_factory=list)  # between two looks at the same cluster
     tried: dict[str, list[str]] = field(default_factory=dict)  # what is another after a run in check mode
     attached: list[str] = field(default_factory=list)  # while ours is there
-    stopped: list[str] = field(default_factory=list)  # after teardown
+    sealed: list[str] = field(default_factory=list)  # after teardown, but for the workload's template
+    template: list[str] = field(default_factory=list)  # what teardown changed of the attached workload
     made: dict[str, Any] = field(default_factory=dict)  # the run's own namespace after it
     opened: list[str] = field(default_factory=list)  # after teardown with detach_to: open
     # What follows is never printed.
@@ -45,11 +55,23 @@ class Story:
     arguments: Arguments = field(default_factory=Arguments, repr=False)
 
 
-def left(detached: str) -> list[str]:
-    """What may differ afterwards: a namespace that the run made is never deleted, and a stopped client is stopped."""
+def left(attached_: list[str] | None = None) -> list[str]:
+    """What may differ afterwards: a namespace that the run made is never deleted.
+
+    With what differed while the client was attached: it is sealed now, so its layers stay.
+    """
     made = [f"+ Namespace {MADE}", f"+ ConfigMap {MADE}/kube-root-ca.crt", f"+ ServiceAccount {MADE}/default"]
-    stopped = [f"- Pod {WORKLOAD}-0", f"~ StatefulSet.apps {WORKLOAD}: spec.replicas"]
-    return sorted(made + (stopped if detached == "stopped" else []))
+    if attached_ is None:
+        return sorted(made)
+    layers = [line for line in attached_ if line.startswith(KEPT)]
+    return sorted([*made, *layers, f"- Pod {WORKLOAD}-0", f"~ StatefulSet.apps {WORKLOAD}: spec.replicas"])
+
+
+def without_template(found: objects.Listing) -> objects.Listing:
+    """A listing without the workload's pod template."""
+    name = f"StatefulSet.apps {WORKLOAD}"
+    kept = {key: digest for key, digest in found[name].items() if not key.startswith("spec.template")}
+    return {**found, name: kept}
 
 
 def insist_on_a_fresh_cluster() -> None:
@@ -80,20 +102,24 @@ def tell(paths: Paths) -> Story:
         check("check on fresh", "site")
         story.runs["site unseen"] = _run(paths, "site", "--skip-tags", "preflight")
         run("site", "site", "-vvv", "--diff")
-        story.attached = objects.difference(before, objects.now())
+        behind = objects.now()
+        story.attached = objects.difference(before, behind)
         run("site again", "site")
         check("check on converged", "site")
         run("verify", "verify", "-vvv", "--diff")
         _collect(paths, story)
         check("check of teardown", "teardown")
         run("teardown", "teardown", "-vvv", "--diff")
-    story.stopped = objects.settled(before, left("stopped"))
+    bare, wanted = without_template(before), left(story.attached)
+    story.sealed = objects.settled(bare, wanted, lambda: without_template(objects.now()))
+    changed = objects.difference(behind, objects.now())
+    story.template = [line for line in changed if line.startswith(f"~ StatefulSet.apps {WORKLOAD}")]
     story.made = json.loads(kubectl("get", "namespace", MADE, "--show-managed-fields", "--output=json"))["metadata"]
     run("teardown again", "teardown")
     kubectl("-n", attached.CLIENTS, "scale", "statefulset", attached.NAME, "--replicas=1")
     run("site after all", "site")
     run("teardown to open", "teardown", bulkhead_detach_to="open")
-    story.opened = objects.settled(before, left("open"))
+    story.opened = objects.settled(before, left())
     story.sources.update({f"output of {name}": one.output.encode() for name, one in story.runs.items()})
     story.sources["arguments of processes"] = story.arguments.text
     # the request lines, and all that the audit log says about a request
@@ -104,7 +130,7 @@ def tell(paths: Paths) -> Story:
 def clean_up(paths: Paths, *, told: bool) -> None:
     """Remove what the story leaves, also when it was not ``told`` to its end."""
     if not told:
-        _run(paths, "teardown")
+        _run(paths, "teardown", bulkhead_detach_to="open")
     kubectl("delete", "namespace", attached.CLIENTS, attached.VPN, MADE, "--ignore-not-found")
     _preshared(paths, "/dev/null")
 

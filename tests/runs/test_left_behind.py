@@ -5,7 +5,7 @@ from __future__ import annotations
 import attached
 import pytest
 from objects import difference, listing
-from story import MADE, Story, left
+from story import MADE, WORKLOAD, Story, left
 
 NAMESPACE = {
     "apiVersion": "v1",
@@ -51,7 +51,11 @@ def test_the_comparison_sees_ours(story: Story) -> None:
 
 
 def test_after_teardown(story: Story) -> None:
-    assert story.stopped == left("stopped")
+    """The client is sealed: no pod, its layers stay, and its template was not touched."""
+    assert story.sealed == left(story.attached)
+    assert story.template == [f"~ StatefulSet.apps {WORKLOAD}: spec.replicas"]
+    kinds = {line.split()[1].partition(".")[0] for line in story.sealed}
+    assert {"NetworkPolicy", "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding", "Namespace"} <= kinds
 
 
 def test_a_namespace_that_the_run_made_stays_bare(story: Story) -> None:
@@ -61,4 +65,4 @@ def test_a_namespace_that_the_run_made_stays_bare(story: Story) -> None:
 
 
 def test_after_teardown_to_open(story: Story) -> None:
-    assert story.opened == left("open")
+    assert story.opened == left()

@@ -49,6 +49,7 @@ ATTACH = (
 DETACH = (
     "detach.scale",
     "detach.stopped",
+    "detach.seal",
     "detach.release",
     "detach.template",
     "detach.registration",
@@ -71,10 +72,17 @@ def key_of(one: Mapping[str, Any]) -> _Key:
 
 
 class Held:
-    """What the cluster holds, as it was read; every object has its kind."""
+    """What the cluster holds, as it was read; every object has its kind.
 
-    def __init__(self, objects: Iterable[Mapping[str, Any]]) -> None:
+    ``unread`` says of a kind in a namespace why it could not be read. Only kinds that not everybody may list, and that
+    not every run needs, may be there; everything else is an error.
+    """
+
+    def __init__(
+        self, objects: Iterable[Mapping[str, Any]], unread: Mapping[tuple[str, str], str] | None = None
+    ) -> None:
         self._objects = {key_of(one): dict(one) for one in objects}
+        self.unread = dict(unread or {})
 
     def get(self, kind: str, namespace: str, name: str) -> _Object | None:
         """One object, None if there is none."""
@@ -144,10 +152,8 @@ def entry(client: Client, held: Held, site: Site) -> _registry.Entry | None:
 
 
 def judge(client: Client, gateways: Mapping[str, Gateway], held: Held, site: Site) -> list[Problem]:
-    """Everything that forbids what is asked for this client."""
+    """Everything that forbids what is asked for a client that is to be attached."""
     workload = held.get(client.kind, client.namespace, client.name)
-    if client.state == "absent":
-        return _template.find_tampering(workload) if workload is not None else []
     if workload is None:
         reason, remedy = "there is no such workload", "create it first or correct the name"
         return [Problem(client.object, "name", client.name, reason, remedy)]
@@ -223,7 +229,7 @@ def plan_attach(
     size = room["size"] if client.kind == "StatefulSet" else None
     # Pods of the template before may have to be made again until the rollout is over.
     old = [mark for mark in _live_marks(workload, held) if mark != new]
-    wide, narrow = (_admission_objects(client, selector, marks, size) for marks in ([new, *old], [new]))
+    wide, narrow = (admission_objects(client, selector, marks, size) for marks in ([new, *old], [new]))
     objects = {
         "attach.policy": [policy],
         "attach.admission": wide,
@@ -256,7 +262,7 @@ def plan_attach(
     )
 
 
-def _admission_objects(
+def admission_objects(
     client: Client, selector: Mapping[str, Any], accepted: Sequence[_admission.GuardMark], size: int | None
 ) -> list[_Object]:
     """The workload's rule comes first: once the pods' rule is seen to be in force, the one written before it is too."""

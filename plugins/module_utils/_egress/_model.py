@@ -112,7 +112,7 @@ class Client:
     ingress: tuple[IngressRule, ...] = ()
     replicas: int = 0
     state: str = "present"
-    detach_to: str = "stopped"
+    detach_to: str = "sealed"
 
     @property
     def id(self) -> str:

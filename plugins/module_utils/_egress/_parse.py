@@ -29,7 +29,7 @@ CLIENTS = "bulkhead_vpn_clients"
 ENGINES = ("wireguard", "gluetun")
 TRANSPORTS = ("vxlan",)
 STATES = ("present", "absent")
-DETACH_TO = ("stopped", "open")
+DETACH_TO = ("sealed", "stopped", "open")
 PROTOCOLS = ("TCP", "UDP")
 # Calico drops workload VXLAN to 4789, Cilium 8472; the others are tunnels of network plugins.
 TAKEN_PORTS = {4789: "Calico", 4790: "Calico", 6081: "Geneve", 8472: "Cilium and Flannel"}
@@ -149,7 +149,7 @@ def _client(reader: Reader, entry: Any, path: str) -> Client | None:
         ingress=reader.list(entry.get("ingress"), f"{path}.ingress", _ingress),
         replicas=replicas or 0,
         state=state,
-        detach_to=reader.choice(entry.get("detach_to", "stopped"), f"{path}.detach_to", DETACH_TO),
+        detach_to=reader.choice(entry.get("detach_to", "sealed"), f"{path}.detach_to", DETACH_TO),
     )
 
 

@@ -90,6 +90,12 @@ def client_policy(
     return _policy(client_policy_name(client), client.namespace, labels, selector, egress, ingress)
 
 
+def sealed_policy(client: Client, selector: Mapping[str, Any], gateway: str) -> dict[str, Any]:
+    """The policy of a client that has no gateway any more: nobody out, nobody in. ``gateway`` is the one it had."""
+    labels = {_names.CLIENT_LABEL: client.id, _names.GATEWAY_LABEL: gateway}
+    return _policy(client_policy_name(client), client.namespace, labels, selector, (), ())
+
+
 def gateway_policy(gateway: Gateway, endpoints: Sequence[Endpoint], clients: Sequence[ClientPods]) -> dict[str, Any]:
     """The policy of one gateway: out to the VPN's endpoints, and the carrier from and to exactly its clients."""
     egress = [_rule("to", [_address_peer(one.address)], [_port(one.protocol, one.port)]) for one in endpoints]

@@ -15,10 +15,13 @@ from ansible_collections.bulkhead.mesh.plugins.module_utils._egress import (
     _address,
     _client_objects,
     _flow,
+    _left_behind,
     _pieces,
     _template,
 )
+from ansible_collections.bulkhead.mesh.plugins.module_utils._egress._model import Client
 from ansible_collections.bulkhead.mesh.plugins.module_utils._kube import _single, _workload
+from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._errors import KubeError
 from ansible_collections.bulkhead.mesh.plugins.module_utils._vpn_client._prepare import Work
 from ansible_collections.bulkhead.mesh.plugins.module_utils._vpn_client._rollouts import guarded
 
@@ -26,13 +29,65 @@ _Live = Mapping[str, "tuple[dict[str, Any] | None, list[dict[str, Any]]]"]
 _Object = dict[str, Any]
 
 
-def clients(work: Work, done: Mapping[str, Sequence[str]], live: _Live, predict: bool) -> list[_Object]:
-    """One entry for each client, in the order of the input.
+def clients(
+    asked: Sequence[Client], work: Work, done: Mapping[str, Sequence[str]], live: _Live, predict: bool
+) -> list[_Object]:
+    """One entry for each client, in the order of the input; those that were refused are shown as they were read.
 
     ``live`` is what was seen after the writes; without it the workload is as it was read. With ``predict`` the state
     is the one that a real run would reach.
     """
-    return [_client(plan, work.held, done.get(plan.client.id, ()), live, predict) for plan in work.plans]
+    plans = {plan.client.id: plan for plan in work.plans}
+    made = []
+    for client in asked:
+        plan = plans.get(client.id)
+        if plan is None:
+            held = work.held.get(client.kind, client.namespace, client.name)
+            made.append(_client(_flow.Plan(client, held), work.held, (), {}, False) | {"action": "refused"})
+        else:
+            made.append(_client(plan, work.held, done.get(client.id, ()), live, predict))
+    return made
+
+
+def failure(asked: Sequence[Client], work: Work, failures: Mapping[str, KubeError]) -> _Object:
+    """How a run ends in which some clients could not be what was asked: every reason and every name; empty if none."""
+    problems, errors = work.problems, {error.msg: error for error in failures.values()}
+    if not problems and not errors:
+        return {}
+    lines = [*map(str, problems), *errors]
+    names = [one.object for one in asked if one.id in work.refused or one.id in failures]
+    if len(names) < len(asked):
+        lines.append(f"This concerns {', '.join(names)}; no other client had to wait for that." if names else "")
+    elif any(name not in "\n".join(lines) for name in names):
+        lines.append(f"This concerns {', '.join(names)}.")
+    first = next(iter(errors.values())).failure if errors else {}
+    told: _Object = {"failed": True, "msg": "\n".join(line for line in lines if line)}
+    if problems:
+        told["problems"] = [one.to_dict() for one in problems]
+        first = {"code": None, "reason": "Refused", "object": problems[0].object, "details": None}
+    told["failure"] = dict(first)
+    if len(lines) > 1 and errors:
+        said = [{"object": one.object, "msg": str(one)} for one in problems]
+        said += [{"object": one.failure["object"], "msg": one.msg} for one in errors.values()]
+        told["failure"]["problems"] = said
+    return told
+
+
+def warnings(work: Work, started_again: Sequence[_flow.Plan], orphans: Sequence[_Object]) -> list[str]:
+    """What people have to know beside the result: each run says it again until it is so no more."""
+    told = [one["msg"] for one in orphans if one["kind"] in _workload.PLURALS]
+    told += [str(one) for one in left_behind(work.held)]
+    told += [
+        f"{plan.client.object} was scaled up again while it was stopped: its pods start with the guard and reach nothing. "
+        "Find what scales it, or give it back with detach_to open."
+        for plan in started_again
+    ]
+    return told
+
+
+def left_behind(held: _flow.Held) -> list[_left_behind.LeftBehind]:
+    """Pods of clients, listed or not, that no workload owns."""
+    return _left_behind.find(held.all("Pod"), held.all("StatefulSet", "Deployment"), held.all("ReplicaSet"))
 
 
 def _client(plan: _flow.Plan, held: _flow.Held, done: Sequence[str], live: _Live, predict: bool) -> _Object:
@@ -44,7 +99,9 @@ def _client(plan: _flow.Plan, held: _flow.Held, done: Sequence[str], live: _Live
         "kind": client.kind,
         "namespace": client.namespace,
         "name": client.name,
-        "state": _state(after, pods, held, predict and bool(plan.steps)),
+        "state": _state(
+            after, pods, predict and bool(plan.steps), client.state == "absent" and client.detach_to == "sealed"
+        ),
         "action": plan.action,
         "steps": list(plan.steps if predict else done),
         "inner_addresses": _inner(plan, after),
@@ -63,10 +120,12 @@ def _as_read(plan: _flow.Plan, held: _flow.Held) -> tuple[_Object | None, list[_
     return plan.workload, _workload.own_pods(plan.workload, held.all("Pod"), replica_sets)
 
 
-def _state(workload: _Object | None, pods: Sequence[_Object], held: _flow.Held, hoped: bool) -> str:
+def _state(workload: _Object | None, pods: Sequence[_Object], hoped: bool, sealing: bool) -> str:
     if workload is None:
         return "missing"
     wanted = _workload.replicas_of(workload)
+    if sealing and _template.is_attached(workload):
+        return "sealed"
     if wanted == 0:
         return "stopped"
     if not _template.is_attached(workload):

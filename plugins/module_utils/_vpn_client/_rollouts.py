@@ -26,6 +26,7 @@ class Rollouts:
     def __init__(self, client: _client.Caller, target: Target, timeout: float, sleep: float, wait: Wait) -> None:
         self.client, self.target, self.timeout, self.sleep = client, target, timeout, sleep
         self.live: dict[str, tuple[dict[str, Any] | None, list[dict[str, Any]]]] = {}
+        self.started_again: list[_flow.Plan] = []  # sealed clients that somebody scaled up while they were stopped
         self._wait = wait
 
     def _look_at(self, plans: Sequence[_flow.Plan]) -> dict[str, _workload.Rollout]:
@@ -149,9 +150,12 @@ class Rollouts:
 
         def look() -> tuple[bool, object]:
             self._look_at(list(waiting.values()))
-            for name in list(waiting):
-                if not self.live[name][1]:
+            for name, plan in list(waiting.items()):
+                workload, pods = self.live[name]
+                if not pods:
                     del waiting[name]
+                elif plan.client.detach_to == "sealed" and workload and _workload.replicas_of(workload):
+                    self.started_again.append(waiting.pop(name))
             return not waiting, None
 
         self._wait(look, timeout=self.timeout, sleep=self.sleep)

@@ -5,13 +5,14 @@
 # Private to this collection: may change at any time.
 """Carry out the plans of ``vpn_client``: each step for all clients, then the next step.
 
-A client whose rollout does not end is told at the very end; the others are completed.
+A client for which a step fails takes no further part, and is told at the very end; the others are completed.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Callable
 
@@ -32,6 +33,8 @@ from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._wait import w
 from ansible_collections.bulkhead.mesh.plugins.module_utils._vpn_client import _prepare, _rollouts
 
 EFFECTIVE_TIMEOUT = 30.0  # seconds; an API server takes a new admission policy up within one or two
+# With these every request would fail, whomever it is for.
+HOPELESS = ("BadCertificate", "TlsFailed", "Unauthorized", "Unreachable", "UntrustedCertificate")
 TRIES = 5  # of a patch, while only the status of the workload changes
 
 
@@ -73,7 +76,7 @@ class Run:
         self._held: dict[str, dict[str, Any]] = {p.client.id: p.workload for p in work.plans if p.workload}
 
     def go(self) -> None:
-        """All steps in order; raises the first failure of a wait after everything else is done."""
+        """All steps in order; ``failures`` says what came of it. Only what stops every client is raised."""
         handlers = {
             "attach.policy": self._policies,
             "attach.effective": self._effective,
@@ -94,65 +97,86 @@ class Run:
                 handlers[step](plans)
             else:
                 self._objects(step, plans)
-            self.changed = self.changed or step not in _flow.WAITS
             for plan in plans:
                 if plan.client.id not in self.failures:
                     self.done[plan.client.id].append(step)
+                    self.changed = self.changed or step not in _flow.WAITS
             if self.options.stop_after == step:
                 raise Stopped(step)
-        if self.failures:
-            raise _together(list(self.failures.values()))
 
-    def _apply(self, objects: Sequence[Mapping[str, Any]]) -> None:
-        # The one place where objects are written.
-        unique = {_flow.key_of(one): one for one in objects}
-        _single.apply_objects(
-            self.client, self.target, unique.values(), dry_run=self.options.check, force=self.options.force
-        )
+    @contextmanager
+    def _for(self, plans: Iterable[_flow.Plan], otherwise: str = "") -> Iterator[None]:
+        """What fails in here fails for these clients and no others, unless nothing can go on.
+
+        ``otherwise`` is what it fails for where no client of this run is concerned.
+        """
+        try:
+            yield
+        except KubeError as exc:
+            if exc.failure["reason"] in HOPELESS:
+                raise
+            for name in [plan.client.id for plan in plans] or [otherwise]:
+                self.failures.setdefault(name, exc)
 
     def _objects(self, step: str, plans: Sequence[_flow.Plan]) -> None:
-        if step.startswith("attach."):
-            self._apply([one for plan in plans for one in plan.apply[step]])
-        else:
-            gone = {_flow.key_of(one): one for plan in plans for one in plan.remove[step]}
-            _single.delete_objects(self.client, self.target, gone.values(), dry_run=self.options.check)
+        """Apply or delete objects, each once; one that several clients share fails for all of them."""
+        sharing: dict[tuple[str, str, str], list[_flow.Plan]] = {}
+        objects: dict[tuple[str, str, str], Mapping[str, Any]] = {}
+        for plan in plans:
+            for one in plan.apply.get(step) or plan.remove.get(step) or ():
+                sharing.setdefault(_flow.key_of(one), []).append(plan)
+                objects[_flow.key_of(one)] = one
+        for key, one in objects.items():
+            if all(plan.client.id in self.failures for plan in sharing[key]):
+                continue
+            with self._for(sharing[key]):
+                if step in ("detach.seal", *_flow.ATTACH):
+                    check, force = self.options.check, self.options.force
+                    # The one place where objects are written.
+                    _single.apply_objects(self.client, self.target, [one], dry_run=check, force=force)
+                else:
+                    _single.delete_objects(self.client, self.target, [one], dry_run=self.options.check)
 
     def _policies(self, plans: Sequence[_flow.Plan]) -> None:
         self._objects("attach.policy", plans)
-        if self.options.check:
-            return
         for plan in plans:
-            wanted = plan.apply["attach.policy"][0]
-            problems = _policy.shape_problems(_single.get_object(self.client, self.target, wanted), wanted)
-            if problems:
-                raise KubeError(
-                    f"{_single.reference(wanted)} is not what was applied: {problems[0]}",
-                    reason="ReadBack",
-                    object_=_single.reference(wanted),
-                    details="\n".join(map(str, problems)),
-                )
+            if not self.options.check and plan.client.id not in self.failures:
+                with self._for([plan]):
+                    self._read_back(plan.apply["attach.policy"][0])
+
+    def _read_back(self, wanted: Mapping[str, Any]) -> None:
+        problems = _policy.shape_problems(_single.get_object(self.client, self.target, wanted), wanted)
+        if problems:
+            raise KubeError(
+                f"{_single.reference(wanted)} is not what was applied: {problems[0]}",
+                reason="ReadBack",
+                object_=_single.reference(wanted),
+                details="\n".join(map(str, problems)),
+            )
 
     def _effective(self, plans: Sequence[_flow.Plan]) -> None:
         """Wait until the API server refuses an unguarded pod of each client and takes one as it will be; dry runs."""
         waiting = {plan.client.id: plan for plan in plans}
+        evidence: dict[str, str] = {}
 
         def look() -> tuple[bool, object]:
-            evidence = ""
             for name, plan in list(waiting.items()):
-                evidence = self._admitted(plan)
-                if not evidence:
+                with self._for([plan]):
+                    evidence[name] = self._admitted(plan)
+                if not evidence.get(name) or name in self.failures:
                     del waiting[name]
-            return not waiting, evidence
+            return not waiting, ""
 
-        done, evidence = self._wait(look, timeout=EFFECTIVE_TIMEOUT, sleep=min(self.options.sleep, 0.5))
-        if not done:
-            what = ", ".join(plan.client.object for plan in waiting.values())
-            raise KubeError(
-                f"The API server does not judge pods of {what} as it should after {EFFECTIVE_TIMEOUT:g} s ({evidence}): "
-                "look at the ValidatingAdmissionPolicy and its binding, then run it again; no pod was changed.",
+        self._wait(look, timeout=EFFECTIVE_TIMEOUT, sleep=min(self.options.sleep, 0.5))
+        for name, plan in waiting.items():
+            what = plan.client.object
+            self.failures[name] = KubeError(
+                f"The API server does not judge pods of {what} as it should after {EFFECTIVE_TIMEOUT:g} s "
+                f"({evidence[name]}): look at the ValidatingAdmissionPolicy and its binding, then run it again; no pod "
+                "was changed.",
                 reason="NotEffective",
                 object_=what,
-                details=str(evidence),
+                details=evidence[name],
             )
 
     def _admitted(self, plan: _flow.Plan) -> str:
@@ -177,21 +201,34 @@ class Run:
     def _register(self, after: str, plans: Sequence[_flow.Plan]) -> None:
         registries: _prepare.Registries = getattr(self.work, after)
         for namespace, registry in sorted(registries.items()):
-            live = self._registry_map(namespace)
-            if live is None or _registry.parse(live, namespace)[0] == registry:
-                continue
-            text = _registry.config_map(namespace, registry)["data"][_registry.KEY]
-            operations = [
-                _version_test(live),
-                {"op": "replace", "path": f"/data/{_registry.KEY}", "value": text},
-            ]
-            what = _single.reference(live)
-            _workload.patch_tested(
-                self.client, self.target, _single.path(live), what, operations, dry_run=self.options.check
-            )
+            concerned = [one for one in plans if self._registered_in(one, namespace)]
+            with self._for(concerned, otherwise=f"namespace {namespace}"):
+                self._write_registry(namespace, registry)
         for gateway in self.work.gateways.values():
-            for wanted in _prepare.gateway_objects(gateway, registries, self.work.held, self.site.cluster_domain):
-                self._as_owner(wanted)
+            concerned = [one for one in plans if self._registered_in(one, gateway.namespace, gateway.name)]
+            with self._for(concerned, otherwise=gateway.object):
+                domain = self.site.cluster_domain
+                for wanted in _prepare.gateway_objects(gateway, registries, self.work.held, domain):
+                    self._as_owner(wanted)
+
+    def _registered_in(self, plan: _flow.Plan, namespace: str, gateway: str = "") -> bool:
+        """Whether a client is at this gateway, or at any of the namespace, before it is detached."""
+        links = self.work.attached.get(namespace, {"gateways": {}})["gateways"]
+        return any(plan.client.id in link["clients"] for name, link in links.items() if gateway in ("", name))
+
+    def _write_registry(self, namespace: str, registry: _registry.Registry) -> None:
+        live = self._registry_map(namespace)
+        if live is None or _registry.parse(live, namespace)[0] == registry:
+            return
+        text = _registry.config_map(namespace, registry)["data"][_registry.KEY]
+        operations = [
+            _version_test(live),
+            {"op": "replace", "path": f"/data/{_registry.KEY}", "value": text},
+        ]
+        what = _single.reference(live)
+        _workload.patch_tested(
+            self.client, self.target, _single.path(live), what, operations, dry_run=self.options.check
+        )
 
     def _registry_map(self, namespace: str) -> dict[str, Any] | None:
         held = self.work.held.get("ConfigMap", namespace, _registry.NAME)
@@ -244,7 +281,8 @@ class Run:
                     self.client, self.target, where, what, operations, dry_run=self.options.check
                 )
 
-            self._past_old_rule(plan, send)
+            with self._for([plan]):
+                self._past_old_rule(plan, send)
 
     def _past_old_rule(self, plan: _flow.Plan, send: Callable[[Mapping[str, Any]], Any]) -> None:
         """Write a template; a rule that this run has changed or removed may still be in force for a moment.
@@ -268,9 +306,10 @@ class Run:
 
     def _scale(self, plans: Sequence[_flow.Plan]) -> None:
         for plan in plans:
-            self._write(
-                plan, lambda live: _workload.scale(self.client, self.target, live, 0, dry_run=self.options.check)
-            )
+            with self._for([plan]):
+                self._write(
+                    plan, lambda live: _workload.scale(self.client, self.target, live, 0, dry_run=self.options.check)
+                )
 
     def _write(self, plan: _flow.Plan, send: Callable[[Mapping[str, Any]], Any]) -> None:
         """Write a workload; its status may change as often as it likes meanwhile, its spec may not."""
@@ -296,6 +335,11 @@ class Run:
             return None
         return {**_client.demand(answer, request, self.target), "kind": plan.client.kind}
 
+    @property
+    def started_again(self) -> list[_flow.Plan]:
+        """Sealed clients that somebody scaled up again meanwhile."""
+        return self._rollouts.started_again
+
     def _rolled_out(self, plans: Sequence[_flow.Plan]) -> None:
         self.failures.update(self._rollouts.finish(plans))
 
@@ -311,14 +355,3 @@ def _refused(answer: Answer, plan: _flow.Plan) -> bool:
 def _version_test(live: Mapping[str, Any]) -> _patch.Operation:
     version = live["metadata"].get("resourceVersion")
     return {"op": "test", "path": "/metadata/resourceVersion", "value": version}
-
-
-def _together(errors: Sequence[KubeError]) -> KubeError:
-    if len(errors) == 1:
-        return errors[0]
-    first = errors[0].failure
-    joined = KubeError(
-        "\n".join(error.msg for error in errors), reason=first["reason"], code=first["code"], object_=first["object"]
-    )
-    joined.failure["problems"] = [{"object": one.failure["object"], "msg": one.msg} for one in errors]
-    return joined

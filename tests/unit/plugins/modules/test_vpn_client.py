@@ -24,6 +24,7 @@ from ansible.module_utils.testing import patch_module_args
 from ansible_collections.bulkhead.mesh.plugins.module_utils._egress import _flow, _patch, _registry, _selector
 from ansible_collections.bulkhead.mesh.plugins.module_utils._kube import _client
 from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._config import Target
+from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._errors import KubeError
 from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._types import Answer
 from ansible_collections.bulkhead.mesh.plugins.module_utils._vpn_client import _run
 from ansible_collections.bulkhead.mesh.plugins.modules import vpn_client
@@ -36,7 +37,7 @@ FULL = {
     "ingress": [{"from": {"namespace": "core"}, "ports": [8080]}],
 }
 ABSENT = {key: CLIENT[key] for key in ("kind", "namespace", "name")} | {"state": "absent"}
-OPEN = {**ABSENT, "detach_to": "open"}
+OPEN, STOPPED = {**ABSENT, "detach_to": "open"}, {**ABSENT, "detach_to": "stopped"}
 PLAIN = {
     "kind": "StatefulSet",
     "metadata": {"name": "qbittorrent", "namespace": "downloads"},
@@ -69,7 +70,7 @@ RESOLVER = "/api/v1/namespaces/vpn/configmaps/bulkhead-resolver-vpnarr"
 PODS = "/api/v1/namespaces/downloads/pods"
 GATEWAY_SET, GATEWAY_PODS = "/apis/apps/v1/namespaces/vpn/statefulsets/vpnarr", "/api/v1/namespaces/vpn/pods"
 _ITEM = re.compile(
-    r"(?P<root>/apis?(/[^/]+)?/v1)(/namespaces/(?P<ns>[^/]+))?/(?P<plural>[a-z]+)(/(?P<name>[^/]+))?(?P<log>/log)?$"
+    r"(?P<root>/apis?(/[^/]+)?/v\d\w*)(/namespaces/(?P<ns>[^/]+))?/(?P<plural>[a-z]+)(/(?P<name>[^/]+))?(?P<log>/log)?$"
 )
 
 
@@ -80,6 +81,7 @@ class Cluster:
         self.objects: dict[str, Any] = {}
         self.calls: list[Any] = []
         self.writes: list[str] = []
+        self.warnings: list[str] = []
         self.target = Target("127.0.0.1:6443", "context lab")
         self.tunnel = True
         self.admitted_before_effective = 0
@@ -108,10 +110,14 @@ class Cluster:
             key = f"{request.method} {request.path}"
             if key in self.answers:
                 answer = self.answers[key]
+                if isinstance(answer, Exception):
+                    raise answer
                 return answer.pop(0) if isinstance(answer, list) and answer else answer
             return self._answer(request)
 
     def _answer(self, request: Any) -> Answer:
+        if request.path == "/apis/keda.sh":
+            return Answer(200, {"preferredVersion": {"groupVersion": "keda.sh/v1alpha1"}})
         found = _ITEM.match(request.path)
         assert found, request.path
         if request.method == "GET":
@@ -183,11 +189,11 @@ class Cluster:
 
     def _by_rule(self, after: Any) -> Any:
         """What the rule for the workload says to a changed template; ``lagging`` times the one that was just removed."""
-        ruled = [path for path in self.objects if "/validatingadmissionpolicybindings/bulkhead-vpn-workload." in path]
+        name = f"bulkhead-vpn-workload.{after['metadata']['namespace']}.{after['metadata']['name']}"
+        ruled = [path for path in self.objects if path.endswith(f"/validatingadmissionpolicybindings/{name}")]
         self.lagging -= not ruled
         first = (after["spec"]["template"]["spec"].get("initContainers") or [{}])[0]
         if first.get("name") != "bulkhead-guard" and after["spec"]["replicas"] and (ruled or self.lagging >= 0):
-            name = f"bulkhead-vpn-workload.{after['metadata']['namespace']}.{after['metadata']['name']}"
             return Answer(403, {"message": f"ValidatingAdmissionPolicy '{name}' with binding '{name}' denied request"})
         return after
 
@@ -312,6 +318,7 @@ def run(monkeypatch: Any, capsys: Any, cluster: Cluster) -> Any:
 
     monkeypatch.setattr(_run, "wait_until", wait)
     monkeypatch.setattr(_client, "Client", lambda params: cluster)
+    monkeypatch.setattr(vpn_client.AnsibleModule, "warn", lambda self, text: cluster.warnings.append(text))
 
     def go(*clients: Any, stop: Any = None, **params: Any) -> Any:
         monkeypatch.delenv(vpn_client.STOP_AFTER, raising=False)
@@ -319,6 +326,7 @@ def run(monkeypatch: Any, capsys: Any, cluster: Cluster) -> Any:
             monkeypatch.setenv(vpn_client.STOP_AFTER, stop)
         cluster.writes.clear()
         cluster.calls.clear()
+        cluster.warnings.clear()
         arguments = {"clients": list(clients), "gateways": [GATEWAY], "wait_timeout": 9, **params}
         arguments["cluster_networks"] = {"pods": ["10.244.0.0/16"], "services": ["10.96.0.0/16"]}
         with patch_module_args(arguments), pytest.raises(SystemExit):
@@ -326,6 +334,21 @@ def run(monkeypatch: Any, capsys: Any, cluster: Cluster) -> Any:
         return json.loads(capsys.readouterr().out)
 
     return go
+
+
+OTHER = {**CLIENT, "name": "sabnzbd"}
+OTHER_ABSENT = {**ABSENT, "name": "sabnzbd"}
+OTHER_WORKLOAD, OTHER_NETPOL = WORKLOAD.replace("qbittorrent", "sabnzbd"), NETPOL.replace("qbittorrent", "sabnzbd")
+
+
+def another(cluster: Cluster, **spec: Any) -> None:
+    """A second workload, which wants no pods: the controller looks after the first only."""
+    one = copy.deepcopy(PLAIN)
+    one["metadata"]["name"] = "sabnzbd"
+    one["spec"].update(replicas=0, selector={"matchLabels": {"app": "sabnzbd"}}, **spec)
+    one["spec"]["template"]["metadata"]["labels"] = {"app": "sabnzbd"}
+    cluster.put(OTHER_WORKLOAD, one)
+    cluster.objects[OTHER_WORKLOAD]["status"] = {"observedGeneration": 99, "updateRevision": "x"}
 
 
 def attached(cluster: Cluster) -> bool:
@@ -402,7 +425,7 @@ def test_second_run_writes_nothing(run: Any, cluster: Cluster, again: Any) -> No
     assert result["plan"] == []
 
 
-@pytest.mark.parametrize("clients", [[FULL], [ABSENT], [OPEN]])
+@pytest.mark.parametrize("clients", [[FULL], [ABSENT], [STOPPED], [OPEN]])
 def test_check_mode_writes_nothing_and_predicts(run: Any, cluster: Cluster, clients: Any) -> None:
     if clients != [FULL]:
         run(FULL)
@@ -426,7 +449,8 @@ def test_check_mode_predicts_a_gateway_that_is_not_there(run: Any, cluster: Clus
     assert cluster.writes == []
     assert refused["msg"] == (
         "VPN gateway vpn/vpnarr: ConfigMap vpn/bulkhead-vpn-registry is not given: the gateway has not been set up; "
-        "run bulkhead.mesh.vpn_gateway for it first, as site.yml does."
+        "run bulkhead.mesh.vpn_gateway for it first, as site.yml does.\n"
+        "This concerns StatefulSet downloads/qbittorrent."
     )
 
 
@@ -456,6 +480,11 @@ def never_open_when_stopping(cluster: Cluster) -> None:
         assert cluster.objects[WORKLOAD]["spec"]["replicas"] == 0
 
 
+def always_sealed(cluster: Cluster) -> None:
+    never_open(cluster)
+    assert attached(cluster)
+
+
 @pytest.mark.parametrize("step", _flow.ATTACH)
 def test_attach_stopped_after_each_step_completes(run: Any, cluster: Cluster, step: str) -> None:
     cluster.after_write = never_open
@@ -473,18 +502,18 @@ def test_attach_stopped_after_each_step_completes(run: Any, cluster: Cluster, st
 
 @pytest.mark.parametrize(
     ("client", "step"),
-    [(ABSENT, step) for step in _flow.DETACH if step != "detach.rollout"]
-    + [(OPEN, step) for step in _flow.DETACH if step not in ("detach.scale", "detach.stopped")],
+    [(STOPPED, step) for step in _flow.DETACH if step not in ("detach.seal", "detach.rollout")]
+    + [(OPEN, step) for step in _flow.DETACH if step not in ("detach.scale", "detach.stopped", "detach.seal")],
 )
 def test_detach_stopped_after_each_step_completes(run: Any, cluster: Cluster, client: Any, step: str) -> None:
     before = cluster.stored()
     run(FULL)
-    cluster.after_write = never_open_when_stopping if client is ABSENT else never_open
+    cluster.after_write = never_open_when_stopping if client is STOPPED else never_open
     stopped = run(client, stop=step)
     assert stopped["failed"] is True and stopped["clients"][0]["steps"][-1] == step
     completed = run(client)
     assert "failed" not in completed
-    assert completed["clients"][0]["state"] == ("stopped" if client is ABSENT else "open")
+    assert completed["clients"][0]["state"] == ("stopped" if client is STOPPED else "open")
     cluster.after_write = None
     assert run(client)["changed"] is False
     cluster.objects[WORKLOAD]["spec"]["replicas"] = 2
@@ -518,9 +547,108 @@ def test_check_mode_of_detaching_is_not_stopped_by_the_rule_that_a_real_run_remo
     assert "failed" not in result and result["changed"] is True and cluster.writes == []
 
 
-def test_detaching_removes_the_policy_last(run: Any, cluster: Cluster) -> None:
+SEALING = ("detach.scale", "detach.stopped", "detach.seal", "detach.registration", "detach.access")
+
+
+@pytest.mark.parametrize("step", SEALING)
+def test_sealing_stopped_after_each_step_completes(run: Any, cluster: Cluster, step: str) -> None:
+    """The default: nothing but the workload's size, its policy and what concerns its gateway changes."""
+    before = cluster.stored()
+    run(FULL)
+    template = copy.deepcopy(cluster.objects[WORKLOAD]["spec"]["template"])
+    cluster.after_write = always_sealed
+    stopped = run(ABSENT, stop=step)
+    assert stopped["failed"] is True and stopped["clients"][0]["steps"][-1] == step
+    completed = run(ABSENT)
+    assert "failed" not in completed and completed["clients"][0]["state"] == "sealed"
+    assert run(ABSENT)["changed"] is False
+    held = cluster.objects[WORKLOAD]["spec"]
+    assert held["replicas"] == 0 and held["template"] == template
+    # What could have let it out was its policy's only egress; with both types and no rule nothing goes either way.
+    policy = cluster.objects[NETPOL]
+    assert policy["spec"] == {"podSelector": PLAIN["spec"]["selector"], "policyTypes": ["Egress", "Ingress"]}
+    assert policy["metadata"]["labels"]["bulkhead.mesh/vpn-gateway"] == "vpnarr", "else the next run would not see it"
+    assert json.loads(cluster.objects[REGISTRY]["data"]["registry.json"])["gateways"]["vpnarr"]["clients"] == {}
+    cluster.after_write = never_open
+    assert run(OPEN)["clients"][0]["state"] == "stopped", "opened, and nobody wants a pod yet"
+    cluster.objects[WORKLOAD]["spec"]["replicas"] = 2
+    after = cluster.stored()
+    for changed in (REGISTRY, RESOLVER, GATEWAY_POLICY):
+        before.pop(changed), after.pop(changed)
+    assert after == before
+
+
+def test_a_sealed_client_can_be_attached_again(run: Any, cluster: Cluster) -> None:
     run(FULL)
     run(ABSENT)
+    held = cluster.objects[WORKLOAD]
+    cluster.put(WORKLOAD, {**held, "spec": {**held["spec"], "replicas": 2}})
+    result = run(FULL)
+    assert "failed" not in result and result["clients"][0]["state"] == "attached"
+    assert cluster.objects[NETPOL]["spec"]["egress"]
+
+
+def test_sealing_repairs_what_protects(run: Any, cluster: Cluster) -> None:
+    """Nothing of the gateway has to be known for it: neither policy nor admission need it."""
+    run(FULL)
+    before = copy.deepcopy(cluster.objects[ADMISSION]["spec"])
+    cluster.objects[NETPOL]["spec"]["egress"].append({})
+    binding = ADMISSION.replace("policies", "policybindings")
+    del cluster.objects[ADMISSION], cluster.objects[binding]
+    run(ABSENT)
+    assert "egress" not in cluster.objects[NETPOL]["spec"] and binding in cluster.objects
+    # But for the number of inner addresses, of which it has none any more.
+    assert cluster.objects[ADMISSION]["spec"]["validations"] == before["validations"][:-1]
+
+
+def test_whoever_scales_a_sealed_client_up_gets_sealed_pods_and_is_told(run: Any, cluster: Cluster) -> None:
+    run(FULL)
+
+    def scaler(one: Cluster) -> None:
+        held = one.objects[WORKLOAD]
+        if held["spec"]["replicas"] == 0:
+            one.put(WORKLOAD, {**held, "spec": {**held["spec"], "replicas": 1}})
+
+    cluster.tunnel, cluster.after_write = False, scaler
+    result = run(ABSENT)
+    assert "failed" not in result and result["clients"][0]["state"] == "sealed" and attached(cluster)
+    assert any("was scaled up again while it was stopped" in one for one in cluster.warnings)
+    assert "egress" not in cluster.objects[NETPOL]["spec"] and ADMISSION in cluster.objects
+
+
+def test_a_workload_that_is_gone_leaves_nothing_of_a_sealed_client(run: Any, cluster: Cluster) -> None:
+    run(FULL)
+    run(ABSENT)
+    del cluster.objects[WORKLOAD]
+    result = run(ABSENT)
+    assert "failed" not in result and result["clients"][0]["state"] == "missing"
+    assert NETPOL not in cluster.objects and ADMISSION not in cluster.objects
+    assert not [path for path in cluster.objects if "bulkhead-agent" in path]
+    assert run(ABSENT)["changed"] is False
+
+
+def test_protection_stays_while_pods_of_a_workload_that_is_gone_run_on(run: Any, cluster: Cluster) -> None:
+    """As after kubectl delete --cascade=orphan."""
+    run(FULL)
+    del cluster.objects[WORKLOAD]
+    for number in (0, 1):
+        del cluster.objects[f"{PODS}/qbittorrent-{number}"]["metadata"]["ownerReferences"]
+    result = run(ABSENT)
+    assert "failed" not in result and NETPOL in cluster.objects and ADMISSION in cluster.objects
+    told = [one for one in cluster.warnings if "is left behind" in one]
+    assert len(told) == 2 and "kubectl -n downloads delete pod qbittorrent-0" in told[0]
+    assert [one["name"] for one in result["left_behind"]] == ["qbittorrent-0", "qbittorrent-1"]
+    refused = run(STOPPED)
+    assert cluster.writes == [] and refused["problems"][0]["path"] == "pods"
+    for number in (0, 1):
+        del cluster.objects[f"{PODS}/qbittorrent-{number}"]
+    result = run(ABSENT)
+    assert NETPOL not in cluster.objects and result["left_behind"] == [] and cluster.warnings == []
+
+
+def test_detaching_removes_the_policy_last(run: Any, cluster: Cluster) -> None:
+    run(FULL)
+    run(STOPPED)
     assert cluster.writes[0] == f"PATCH {WORKLOAD}" and cluster.writes[-1] == f"DELETE {NETPOL}"
     assert cluster.writes.index(f"PATCH {REGISTRY}") < cluster.writes.index(f"DELETE {ADMISSION}")
 
@@ -534,6 +662,14 @@ def test_what_other_clients_of_the_namespace_share_stays(run: Any, cluster: Clus
     cluster.put(WORKLOAD.replace("qbittorrent", "sabnzbd"), other)
     result = run(OPEN)
     assert "detach.access" not in result["clients"][0]["steps"] and "detach.agent" not in result["clients"][0]["steps"]
+
+
+def test_the_agent_stays_for_a_sealed_client_of_the_namespace(run: Any, cluster: Cluster) -> None:
+    another(cluster)
+    run(FULL, OTHER)
+    run({**OTHER_ABSENT, "detach_to": "sealed"}, OPEN)
+    assert [path for path in cluster.objects if "bulkhead-agent" in path], "its template names it"
+    assert not [path for path in cluster.objects if "bulkhead-endpoints" in path], "but nobody tells its pods anything"
 
 
 # --- what goes wrong ----------------------------------------------------------------------------------------------------
@@ -661,7 +797,7 @@ def test_one_client_that_hangs_does_not_hold_up_a_detach(run: Any, cluster: Clus
     run(FULL)
     cluster.objects[f"{PODS}/qbittorrent-1"]["metadata"]["finalizers"] = ["x"]
     cluster.control = lambda: None  # its pods never go
-    result = run(ABSENT)
+    result = run(STOPPED)
     assert result["failure"]["reason"] == "NotStopped" and attached(cluster)
     assert cluster.writes == [f"PATCH {WORKLOAD}"], "scaled, and nothing that protects was taken away"
 
@@ -697,8 +833,226 @@ def test_field_of_somebody_else_is_named(run: Any, cluster: Cluster) -> None:
     assert cluster.writes == []
     assert result["msg"] == (
         "NetworkPolicy downloads/bulkhead-vpn-client-qbittorrent has fields that somebody else owns: .spec.egress "
-        '(conflict with "argocd"): stop that from writing them, or take them over with force_conflicts.'
+        '(conflict with "argocd"): stop that from writing them, or take them over with force_conflicts.\n'
+        "This concerns StatefulSet downloads/qbittorrent."
     )
+
+
+RETENTION = {"persistentVolumeClaimRetentionPolicy": {"whenScaled": "Delete"}, "volumeClaimTemplates": [{}]}
+HPAS = "/apis/autoscaling/v2/namespaces/downloads/horizontalpodautoscalers"
+KEDA = "/apis/keda.sh/v1alpha1/namespaces/downloads/scaledobjects"
+
+
+@pytest.mark.parametrize("check", [False, True])
+@pytest.mark.parametrize("client", [ABSENT, STOPPED])
+def test_nothing_is_scaled_to_0_where_that_would_delete_volumes(
+    run: Any, cluster: Cluster, client: Any, check: bool
+) -> None:
+    run(FULL)
+    cluster.objects[WORKLOAD]["spec"].update(RETENTION)
+    result = run(client, _ansible_check_mode=check)
+    assert cluster.writes == [] and result["changed"] is False and result["clients"][0]["action"] == "refused"
+    to = client.get("detach_to", "sealed")
+    assert result["msg"] == (
+        'StatefulSet downloads/qbittorrent: spec.persistentVolumeClaimRetentionPolicy.whenScaled is "Delete": '
+        f"detach_to {to} scales it to 0, which would delete its volumes; set it to Retain, or detach with detach_to open."
+    )
+    assert "failed" not in run(OPEN, _ansible_check_mode=check)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"persistentVolumeClaimRetentionPolicy": {"whenScaled": "Retain"}},
+        {"persistentVolumeClaimRetentionPolicy": {"whenDeleted": "Delete"}},
+        {"volumeClaimTemplates": []},
+        {"replicas": 0},
+    ],
+)
+def test_it_is_where_no_volume_is_in_danger(run: Any, cluster: Cluster, change: Any) -> None:
+    run(FULL)
+    cluster.objects[WORKLOAD]["spec"].update({**RETENTION, **change})
+    assert "failed" not in run(ABSENT)
+
+
+def scaler(what: str, **target: Any) -> Any:
+    metadata = {"name": "up", "namespace": "downloads"}
+    ref = {"kind": "StatefulSet", "name": "qbittorrent", **target}
+    return {"kind": what, "metadata": metadata, "spec": {"scaleTargetRef": ref}}
+
+
+@pytest.mark.parametrize("check", [False, True])
+@pytest.mark.parametrize("path", [HPAS, KEDA])
+def test_what_something_scales_is_not_stopped_in_the_clear(run: Any, cluster: Cluster, path: str, check: bool) -> None:
+    run(FULL)
+    kind = "HorizontalPodAutoscaler" if path == HPAS else "ScaledObject"
+    cluster.put(f"{path}/up", scaler(kind))
+    result = run(STOPPED, _ansible_check_mode=check)
+    assert cluster.writes == [] and attached(cluster)
+    assert result["msg"] == (
+        f'StatefulSet downloads/qbittorrent: detach_to is "stopped": {kind} downloads/up would scale it up again, in the '
+        "clear; use detach_to sealed, or pause or remove the scaler first, or use detach_to open."
+    )
+    for client in (OPEN, ABSENT):
+        assert "failed" not in run(client, _ansible_check_mode=True)
+
+
+@pytest.mark.parametrize(
+    "one",
+    [
+        scaler("ScaledObject", name="another"),
+        scaler("ScaledObject", kind="Deployment"),
+        scaler("ScaledObject", kind=None),
+        scaler("ScaledObject", apiVersion="example.org/v1"),
+    ],
+)
+def test_scalers_of_others_do_not_matter(run: Any, cluster: Cluster, one: Any) -> None:
+    run(FULL)
+    cluster.put(f"{KEDA}/up", one)
+    assert "failed" not in run(STOPPED)
+
+
+def test_a_paused_scaler_does_not_matter(run: Any, cluster: Cluster) -> None:
+    run(FULL)
+    one = scaler("ScaledObject", apiVersion="apps/v1")
+    for paused in ({"autoscaling.keda.sh/paused": "true"}, {"autoscaling.keda.sh/paused-replicas": "0"}):
+        one["metadata"]["annotations"] = paused
+        cluster.put(f"{KEDA}/up", one)
+        assert "failed" not in run(STOPPED, _ansible_check_mode=True)
+    one["metadata"]["annotations"] = {"autoscaling.keda.sh/paused-replicas": "1"}
+    cluster.put(f"{KEDA}/up", one)
+    assert run(STOPPED)["failure"]["reason"] == "Refused"
+
+
+@pytest.mark.parametrize("path", [HPAS, KEDA, "/apis/keda.sh"])
+def test_scalers_that_cannot_be_read_are_not_taken_for_none(run: Any, cluster: Cluster, path: str) -> None:
+    run(FULL)
+    cluster.answers[f"GET {path}"] = Answer(403, {"message": "no"})
+    result = run(STOPPED)
+    assert cluster.writes == [] and "(status 403: no)" in result["msg"] and "is not known" in result["msg"]
+    assert "failed" not in run(ABSENT), "and who does not need to know is not held up by it"
+
+
+def test_a_cluster_without_keda_has_no_scaled_objects(run: Any, cluster: Cluster) -> None:
+    run(FULL)
+    cluster.answers["GET /apis/keda.sh"] = Answer(404, {"message": "the server could not find the requested resource"})
+    assert "failed" not in run(STOPPED)
+    assert not [call for call in cluster.calls if call.path == KEDA]
+
+
+# --- one bad client does not hold up the others ---------------------------------------------------------------------
+
+
+NONE = {**CLIENT, "kind": "Deployment", "name": "none"}
+
+
+@pytest.mark.parametrize("check", [False, True])
+def test_the_others_are_repaired_and_every_name_is_told(run: Any, cluster: Cluster, check: bool) -> None:
+    another(cluster)
+    cluster.objects[OTHER_WORKLOAD]["spec"]["template"]["spec"]["hostNetwork"] = True
+    before = copy.deepcopy(cluster.objects[OTHER_WORKLOAD]["spec"])
+    result = run(OTHER, NONE, FULL, _ansible_check_mode=check)
+    assert result["failed"] is True and result["failure"]["reason"] == "Refused" and result["changed"] is True
+    assert attached(cluster) is not check and cluster.objects[OTHER_WORKLOAD]["spec"] == before
+    assert not [path for path in cluster.writes if "sabnzbd" in path]
+    assert [(one["name"], one["action"], one["state"]) for one in result["clients"]] == [
+        ("sabnzbd", "refused", "stopped"),
+        ("none", "refused", "missing"),
+        ("qbittorrent", "attach", "attached"),
+    ]
+    assert result["msg"].splitlines()[1:] == [
+        'Deployment downloads/none: name is "none": there is no such workload; create it first or correct the name.',
+        "This concerns StatefulSet downloads/sabnzbd, Deployment downloads/none; no other client had to wait for that.",
+    ]
+    assert [one["object"] for one in result["problems"]] == [
+        "StatefulSet downloads/sabnzbd",
+        "Deployment downloads/none",
+    ]
+
+
+def test_a_client_whose_gateway_is_not_set_up_does_not_hold_up_the_others(run: Any, cluster: Cluster) -> None:
+    another(cluster)
+    gateways = [GATEWAY, {**GATEWAY, "name": "second"}]
+    result = run({**OTHER, "gateway": "second"}, FULL, gateways=gateways)
+    assert attached(cluster) and "the gateway has not been set up" in result["msg"]
+    assert "This concerns StatefulSet downloads/sabnzbd; no other" in result["msg"]
+
+
+def test_a_client_that_is_refused_keeps_what_it_shares_with_one_that_leaves(run: Any, cluster: Cluster) -> None:
+    another(cluster)
+    run(FULL, OTHER)
+    cluster.objects[OTHER_WORKLOAD]["spec"].update(RETENTION, replicas=1)
+    result = run(OTHER_ABSENT, OPEN)
+    assert result["failed"] is True and not attached(cluster) and NETPOL not in cluster.objects
+    assert OTHER_NETPOL in cluster.objects and [path for path in cluster.objects if "bulkhead-agent" in path]
+    assert [path for path in cluster.objects if "bulkhead-endpoints" in path]
+    clients = json.loads(cluster.objects[REGISTRY]["data"]["registry.json"])["gateways"]["vpnarr"]["clients"]
+    assert list(clients) == ["downloads.sabnzbd"]
+
+
+def test_no_room_for_one_is_no_matter_of_the_others(run: Any, cluster: Cluster) -> None:
+    another(cluster)
+    result = run({**OTHER, "replicas": 400}, FULL)
+    assert attached(cluster) and "400 consecutive addresses are not free" in result["msg"]
+    assert result["clients"][0]["action"] == "refused" and OTHER_NETPOL not in cluster.objects
+
+
+def test_a_registry_that_cannot_be_read_holds_up_its_own_clients_only(run: Any, cluster: Cluster) -> None:
+    another(cluster)
+    broken = REGISTRY.replace("/vpn/", "/vpn2/")
+    cluster.put(broken, {**_registry.config_map("vpn2", {"gateways": {}}), "data": {"registry.json": "{"}})
+    gateways = [GATEWAY, {**GATEWAY, "name": "second", "namespace": "vpn2"}]
+    result = run({**OTHER, "gateway": "second"}, FULL, gateways=gateways)
+    assert attached(cluster) and "it is not a registry" in result["msg"]
+    assert cluster.objects[broken]["data"] == {"registry.json": "{"}
+
+
+@pytest.mark.parametrize(
+    "refused",
+    [f"PATCH {OTHER_NETPOL}", f"PATCH {ADMISSION.replace('qbittorrent', 'sabnzbd')}", f"PATCH {OTHER_WORKLOAD}"],
+)
+def test_a_write_that_fails_for_one_is_no_matter_of_the_others(run: Any, cluster: Cluster, refused: str) -> None:
+    another(cluster)
+    cluster.answers[refused] = Answer(500, {"message": "not for you"})
+    result = run(OTHER, FULL)
+    assert attached(cluster) and result["clients"][1]["state"] == "attached"
+    assert "not for you" in result["msg"] and result["failed"] is True
+    assert "This concerns StatefulSet downloads/sabnzbd; no other client had to wait for that." in result["msg"]
+    assert "bulkhead-guard" not in json.dumps(cluster.objects[OTHER_WORKLOAD])
+
+
+def test_a_write_that_fails_for_all_is_told_once_with_their_names(run: Any, cluster: Cluster) -> None:
+    another(cluster)
+    cluster.answers[f"PATCH {REGISTRY}"] = Answer(500, {"message": "not for you"})
+    result = run(OTHER, FULL)
+    assert result["msg"].count("not for you") == 1 and not attached(cluster)
+    assert result["msg"].endswith("This concerns StatefulSet downloads/sabnzbd, StatefulSet downloads/qbittorrent.")
+
+
+def test_the_gateways_own_objects_are_no_secret_failure(run: Any, cluster: Cluster) -> None:
+    """Its policy has to follow the registry; who is not concerned by it is told all the same."""
+    run(FULL)
+    run(ABSENT)
+    cluster.put(GATEWAY_POLICY, {**cluster.objects[GATEWAY_POLICY], "spec": {"podSelector": {}}})
+    cluster.answers[f"PATCH {GATEWAY_POLICY}"] = Answer(500, {"message": "not for you"})
+    another(cluster)
+    gateways = [GATEWAY, {**GATEWAY, "name": "second"}]
+    registry = {
+        "gateways": {
+            one: {"vni": 7000 + n, "port": 14789, "network": f"10.222.{n}.0/24", "clients": {}}
+            for n, one in enumerate(("vpnarr", "second"))
+        }
+    }
+    cluster.put(REGISTRY, _registry.config_map("vpn", registry))
+    result = run({**OTHER, "gateway": "second"}, gateways=gateways)
+    assert "not for you" in result["msg"] and result["failed"] is True
+
+
+def test_without_a_connection_nothing_goes_on(run: Any, cluster: Cluster) -> None:
+    another(cluster)
+    cluster.answers[f"PATCH {OTHER_NETPOL}"] = KubeError("it is gone", reason="Unreachable")
+    result = run(OTHER, FULL)
+    assert result["failure"]["reason"] == "Unreachable" and not attached(cluster) and cluster.writes == []
 
 
 def test_all_problems_at_once_and_nothing_written(run: Any, cluster: Cluster) -> None:
@@ -726,8 +1080,12 @@ def test_tampered_workload_is_not_detached(run: Any, cluster: Cluster) -> None:
     run(FULL)
     guard = cluster.objects[WORKLOAD]["spec"]["template"]["spec"]["initContainers"][0]
     guard["image"] = "example.org/evil:1"
-    result = run(ABSENT)
-    assert cluster.writes == [] and "somebody changed it after it was attached" in result["msg"]
+    for leaving in (STOPPED, OPEN):
+        result = run(leaving)
+        assert cluster.writes == [] and "somebody changed it after it was attached" in result["msg"]
+    run(ABSENT)
+    assert cluster.objects[WORKLOAD]["spec"]["replicas"] == 0, "sealing does not touch the template"
+    assert "evil" not in json.dumps(cluster.objects[ADMISSION]), "and never accepts an edited guard"
     run(FULL)
     assert "evil" not in json.dumps(cluster.objects[ADMISSION]), "an edited guard is never accepted"
 

@@ -293,13 +293,29 @@ def detach(held: Any, to: str = "stopped", registered: bool = True, settled: boo
 
 
 @pytest.mark.parametrize(
-    ("to", "left_out"), [("stopped", {"detach.rollout"}), ("open", {"detach.scale", "detach.stopped"})]
+    ("to", "left_out"),
+    [
+        ("stopped", {"detach.seal", "detach.rollout"}),
+        ("open", {"detach.scale", "detach.stopped", "detach.seal"}),
+        (
+            "sealed",
+            {
+                "detach.release",
+                "detach.template",
+                "detach.agent",
+                "detach.admission",
+                "detach.policy",
+                "detach.rollout",
+            },
+        ),
+    ],
 )
 def test_detach_has_every_step_in_order(world: Any, to: str, left_out: Any) -> None:
     held = world()
     one = detach(_flow.Held(after(held, plan(held))), to)
     assert one.steps == tuple(step for step in _flow.DETACH if step not in left_out)
-    assert [item["kind"] for item in one.remove["detach.admission"]][0] == "ValidatingAdmissionPolicyBinding"
+    if to != "sealed":
+        assert [item["kind"] for item in one.remove["detach.admission"]][0] == "ValidatingAdmissionPolicyBinding"
 
 
 def test_detach_gives_the_template_back(world: Any) -> None:
@@ -319,7 +335,7 @@ def test_the_template_is_given_back_after_the_workload_is_released_and_before_it
     assert order == sorted(order)
 
 
-@pytest.mark.parametrize("to", ["stopped", "open"])
+@pytest.mark.parametrize("to", ["sealed", "stopped", "open"])
 def test_a_workload_that_was_never_attached_is_left_alone(world: Any, to: str) -> None:
     one = detach(world(), to, registered=False)
     assert one.steps == () and one.action == "none"
