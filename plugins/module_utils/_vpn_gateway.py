@@ -186,7 +186,8 @@ class Run:
             self._register(namespace, work.registries[namespace])
         for namespace in sorted({plan.gateway.namespace for plan in work.plans}):
             self._create(_gateway.agent_objects(namespace, shared)[0])
-            common = _gateway.namespace_objects(namespace, work.registries[namespace], shared)
+            pods = [plan.gateway.pod for plan in work.plans if plan.gateway.namespace == namespace]
+            common = _gateway.namespace_objects(namespace, work.registries[namespace], shared, pods)
             self.apply_objects(namespace_set(namespace), common)
         for plan in work.plans:
             registry = work.registries[plan.gateway.namespace]

@@ -44,6 +44,11 @@ options:
       - V(config_secret) is a Secret of that namespace with the provider's WireGuard file under the key C(wg0.conf). A
         Secret with a single key that ends in C(.conf) will do as well.
       - V(vni), V(network) (IPv4, /16 to /29), V(port) (UDP, V(14789)) and V(mtu) are chosen when absent, and then kept.
+      - V(pod) says where and how its pod runs - V(image_pull_secrets) (names of Secrets), V(node_selector), V(tolerations),
+        V(affinity), V(priority_class_name), V(labels), V(annotations), and V(resources) by container (V(firewall), V(engine),
+        V(gateway), V(resolver), each with V(requests) and V(limits)). The endpoint controller of the namespace gets the pull
+        secrets and tolerations of all its gateways, and of the rest, but resources, labels and annotations, what all of them
+        say alike.
       - V(engine) is V(wireguard) and V(transport) V(vxlan).
       - V(state) is V(present), or V(absent), which is refused while clients are registered.
     type: list

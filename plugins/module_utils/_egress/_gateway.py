@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ from ansible_collections.bulkhead.mesh.plugins.module_utils._egress import (
     _agent_files,
     _controller,
     _names,
+    _pod_settings,
     _policy,
     _registry,
     _resolver,
@@ -27,6 +28,7 @@ from ansible_collections.bulkhead.mesh.plugins.module_utils._egress._model impor
 from ansible_collections.bulkhead.mesh.plugins.module_utils._egress._registry import Registry
 
 FIREWALL, ENGINE, GATEWAY, RESOLVER = "bulkhead-firewall", "engine", "bulkhead-gateway", "resolver"
+CONTAINERS = dict(zip(_pod_settings.CONTAINERS, (FIREWALL, ENGINE, GATEWAY, RESOLVER)))
 SECRET_VERSION = _names.PREFIX + "config-version"  # a changed Secret rolls the gateway
 AGENT_ROLE = "agent"  # clients in the same namespace label theirs the same
 TUNNEL_DEVICE = "tun0"
@@ -91,13 +93,14 @@ def gateway_objects(plan: Plan, registry: Registry, shared: Shared) -> list[_Obj
     ]
 
 
-def namespace_objects(namespace: str, registry: Registry, shared: Shared) -> list[_Object]:
-    """What all gateways of a namespace share: the endpoint controller."""
+def namespace_objects(
+    namespace: str, registry: Registry, shared: Shared, pods: Iterable[_pod_settings.PodSettings] = ()
+) -> list[_Object]:
+    """What all gateways of a namespace share: the endpoint controller. ``pods`` are the settings of these gateways."""
     images = shared.images
-    return [
-        *_controller.access(namespace, gateways=registry["gateways"]),
-        _controller.deployment(namespace, shared.agent, shared.agent_files, images.agent, images.pull_policy),
-    ]
+    made = _controller.deployment(namespace, shared.agent, shared.agent_files, images.agent, images.pull_policy)
+    made["spec"]["template"] = _pod_settings.for_controller(made["spec"]["template"], pods)
+    return [*_controller.access(namespace, gateways=registry["gateways"]), made]
 
 
 def agent_objects(namespace: str, shared: Shared) -> list[_Object]:
@@ -170,17 +173,18 @@ def stateful_set(plan: Plan, shared: Shared) -> _Object:
             "revisionHistoryLimit": 2,
             "selector": {"matchLabels": _names.gateway_pod_labels(gateway.name)},
             "updateStrategy": {"type": "RollingUpdate"},
-            "template": {
-                "metadata": {
-                    "labels": {**_names.gateway_pod_labels(gateway.name), **_controller.OUTSIDE_MESH},
-                    "annotations": {
-                        _names.AGENT_ANNOTATION: shared.agent,
-                        SECRET_VERSION: plan.secret_version,
-                    },
-                },
-                "spec": _pod(plan, shared),
-            },
+            "template": _pod_settings.applied(_template(plan, shared), gateway.pod, CONTAINERS),
         },
+    }
+
+
+def _template(plan: Plan, shared: Shared) -> _Object:
+    return {
+        "metadata": {
+            "labels": {**_names.gateway_pod_labels(plan.gateway.name), **_controller.OUTSIDE_MESH},
+            "annotations": {_names.AGENT_ANNOTATION: shared.agent, SECRET_VERSION: plan.secret_version},
+        },
+        "spec": _pod(plan, shared),
     }
 
 

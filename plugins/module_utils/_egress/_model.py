@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Union
 
 from ansible_collections.bulkhead.mesh.plugins.module_utils._egress import _names
+from ansible_collections.bulkhead.mesh.plugins.module_utils._egress._pod_settings import PodSettings
 
 Port = Union[int, str]  # a number, or the name of a Service's port
 
@@ -70,6 +71,7 @@ class Gateway:
     network: str | None = None
     mtu: int | None = None
     state: str = "present"
+    pod: PodSettings = field(default_factory=PodSettings, hash=False)
 
     @property
     def object(self) -> str:

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible_collections.bulkhead.mesh.plugins.module_utils._agent.config import HEALTH_PORT
+from ansible_collections.bulkhead.mesh.plugins.module_utils._egress import _pod_settings
 from ansible_collections.bulkhead.mesh.plugins.module_utils._egress._model import (
     NOT_GIVEN,
     Client,
@@ -69,7 +70,19 @@ def parse_clients(raw: Any, gateways: Sequence[Gateway] = ()) -> tuple[list[Clie
 
 
 def _gateway(reader: Reader, entry: Any, path: str) -> Gateway | None:
-    known = ("name", "namespace", "engine", "config_secret", "transport", "port", "vni", "network", "mtu", "state")
+    known = (
+        "name",
+        "namespace",
+        "engine",
+        "config_secret",
+        "transport",
+        "port",
+        "vni",
+        "network",
+        "mtu",
+        "state",
+        "pod",
+    )
     if not reader.keys(entry, path, known):
         return None
     state = reader.choice(entry.get("state", "present"), f"{path}.state", STATES)
@@ -86,6 +99,7 @@ def _gateway(reader: Reader, entry: Any, path: str) -> Gateway | None:
         network=_network(reader, entry.get("network"), f"{path}.network"),
         mtu=_optional(reader, entry, path, "mtu", SMALLEST_MTU, LARGEST_MTU, "an MTU in bytes"),
         state=state,
+        pod=_pod_settings.parse(reader, entry.get("pod"), f"{path}.pod"),
     )
 
 
