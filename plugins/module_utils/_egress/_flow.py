@@ -24,6 +24,7 @@ from ansible_collections.bulkhead.mesh.plugins.module_utils._egress import (
     _client_objects,
     _names,
     _patch,
+    _pieces,
     _policy,
     _refuse,
     _registry,
@@ -44,6 +45,7 @@ ATTACH = (
     "attach.access",
     "attach.template",
     "attach.rollout",
+    "attach.told",
     "attach.narrow",
 )
 DETACH = (
@@ -61,7 +63,7 @@ DETACH = (
 )
 STEPS = (*ATTACH, *DETACH)
 # These look and wait; the rest writes.
-WAITS = ("attach.effective", "attach.rollout", "detach.stopped", "detach.rollout")
+WAITS = ("attach.effective", "attach.rollout", "attach.told", "detach.stopped", "detach.rollout")
 _Object = dict[str, Any]
 _Key = tuple[str, str, str]
 
@@ -249,6 +251,10 @@ def plan_attach(
         needed.add("attach.effective")
     if operations or not settled:
         needed.add("attach.rollout")
+    # A new pod is not Ready before it was told.
+    pods = [one for one in held.all("Pod", namespace=client.namespace) if client_label(one) == client.id]
+    if not operations and _pieces.untold(pods, room.get("direct")):
+        needed.add("attach.told")
     return Plan(
         client=client,
         workload=workload,

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -94,6 +94,18 @@ def told_direct(pod: Mapping[str, Any]) -> list[dict[str, Any]] | None:
     except ValueError:
         return None
     return told if isinstance(told, list) else None
+
+
+def untold(pods: Iterable[Mapping[str, Any]], direct: Any) -> list[str]:
+    """Names of the live pods that were not told these direct destinations, or not yet."""
+    ended = ("Succeeded", "Failed")
+    return [
+        one["metadata"]["name"]
+        for one in pods
+        if "deletionTimestamp" not in one["metadata"]
+        and (one.get("status") or {}).get("phase") not in ended
+        and told_direct(one) != direct
+    ]
 
 
 def init_containers(settings: Settings, equal: bool = False) -> list[dict[str, Any]]:

@@ -144,6 +144,32 @@ class Rollouts:
             details=f"namespace {namespace}",
         )
 
+    def told(self, plans: Sequence[_flow.Plan]) -> Failures:
+        """Wait until the endpoint controller has told the pods of these clients their direct destinations."""
+        waiting = {plan.client.id: plan for plan in plans}
+        missing: dict[str, list[str]] = {}
+
+        def look() -> tuple[bool, object]:
+            self._look_at(list(waiting.values()))
+            for name, plan in list(waiting.items()):
+                missing[name] = _pieces.untold(self.live[name][1], (plan.room or {}).get("direct"))
+                if not missing[name]:
+                    del waiting[name]
+            return not waiting, None
+
+        self._wait(look, timeout=self.timeout, sleep=self.sleep)
+        failures = {}
+        for name, plan in waiting.items():
+            where = plan.gateway.namespace if plan.gateway else plan.client.namespace
+            failures[name] = KubeError(
+                f"{plan.client.object} is attached, and after {self.timeout:g} s nobody has told {', '.join(missing[name])} "
+                "what may be reached without the VPN now: what was told before holds. Look at: "
+                f"kubectl -n {where} logs deployment/{_names.ENDPOINTS_ACCOUNT}.",
+                reason="NotTold",
+                object_=plan.client.object,
+            )
+        return failures
+
     def stopped(self, plans: Sequence[_flow.Plan]) -> Failures:
         """Wait until no pod of these clients is left."""
         waiting = {plan.client.id: plan for plan in plans}

@@ -82,6 +82,7 @@ class Run:
             "attach.effective": self._effective,
             "attach.registration": functools.partial(self._register, "attached"),
             "attach.rollout": self._rolled_out,
+            "attach.told": self._told,
             "detach.scale": self._scale,
             "detach.stopped": self._stopped,
             "detach.registration": functools.partial(self._register, "detached"),
@@ -342,6 +343,9 @@ class Run:
 
     def _rolled_out(self, plans: Sequence[_flow.Plan]) -> None:
         self.failures.update(self._rollouts.finish(plans))
+
+    def _told(self, plans: Sequence[_flow.Plan]) -> None:
+        self.failures.update(self._rollouts.told(plans))
 
     def _stopped(self, plans: Sequence[_flow.Plan]) -> None:
         self.failures.update(self._rollouts.stopped(plans))

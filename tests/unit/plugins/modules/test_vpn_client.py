@@ -84,6 +84,7 @@ class Cluster:
         self.warnings: list[str] = []
         self.target = Target("127.0.0.1:6443", "context lab")
         self.tunnel = True
+        self.controller = True
         self.admitted_before_effective = 0
         self.lagging = 0
         self.refused_before_effective = 0
@@ -149,6 +150,7 @@ class Cluster:
             return Answer(200, copy.deepcopy(held)) if held else Answer(404, {"message": "not found"})
         if found["plural"] == "pods":
             self.control()
+            self.tell()
         selector = request.query.get("labelSelector", "")
         items = []
         for path, one in sorted(self.objects.items()):
@@ -232,6 +234,15 @@ class Cluster:
                 return  # waits for it for ever
             self.put(path, self._pod(held, number, revision))
             return
+
+    def tell(self) -> None:
+        """One round of the endpoint controller."""
+        registry = json.loads(self.objects.get(REGISTRY, {}).get("data", {}).get("registry.json", "{}"))
+        clients = registry.get("gateways", {}).get("vpnarr", {}).get("clients", {})
+        for path, one in self.objects.items():
+            client = one["metadata"].get("labels", {}).get("bulkhead.mesh/vpn-client")
+            if path.startswith(PODS) and "direct" in clients.get(client, {}) and self.controller:
+                one["metadata"]["annotations"]["bulkhead.mesh/direct"] = json.dumps(clients[client]["direct"]) + "\n"
 
     def _pod(self, workload: Any, number: int, revision: str) -> Any:
         template = copy.deepcopy(workload["spec"]["template"])
@@ -465,6 +476,40 @@ def test_diff_shows_template_policy_and_registration(run: Any) -> None:
     assert "bulkhead-guard" in template["after"] and "bulkhead-guard" not in template["before"]
 
 
+OTHER_ADDRESS = {**SERVICE, "spec": {**SERVICE["spec"], "clusterIP": "10.96.3.99"}}
+
+
+def test_another_address_of_a_service_is_told_and_replaces_no_pod(run: Any, cluster: Cluster) -> None:
+    run(FULL)
+    before = [one["metadata"]["uid"] for path, one in cluster.objects.items() if path.startswith(PODS)]
+    cluster.put("/api/v1/namespaces/core/services/radarr", OTHER_ADDRESS)
+    result = run(FULL)
+    assert result["changed"] is True and result["clients"][0]["action"] == "update"
+    assert result["clients"][0]["steps"] == ["attach.registration", "attach.told"]
+    assert cluster.writes == [f"PATCH {REGISTRY}", f"PATCH {RESOLVER}"]
+    assert "10.96.3.99" in cluster.objects[RESOLVER]["data"]["Corefile"]
+    pods = [one for path, one in cluster.objects.items() if path.startswith(PODS)]
+    assert [one["metadata"]["uid"] for one in pods] == before
+    told = [json.loads(one["metadata"]["annotations"]["bulkhead.mesh/direct"]) for one in pods]
+    assert told == [[{"protocol": "tcp", "address": "10.96.3.99", "port": 7878}]] * 2
+    assert run(FULL)["changed"] is False
+
+
+def test_pods_that_nobody_tells_are_named_also_by_the_next_run(run: Any, cluster: Cluster) -> None:
+    run(FULL)
+    cluster.put("/api/v1/namespaces/core/services/radarr", OTHER_ADDRESS)
+    cluster.controller = False
+    sentence = (
+        "StatefulSet downloads/qbittorrent is attached, and after 9 s nobody has told qbittorrent-0, qbittorrent-1 what "
+        "may be reached without the VPN now: what was told before holds. Look at: kubectl -n vpn logs "
+        "deployment/bulkhead-endpoints."
+    )
+    for changed in (True, False):
+        result = run(FULL)
+        assert (result["failed"], result["changed"], result["msg"]) == (True, changed, sentence)
+        assert result["failure"]["reason"] == "NotTold"
+
+
 # --- runs that end in the middle ---------------------------------------------------------------------------------------
 
 
@@ -492,6 +537,8 @@ def test_attach_stopped_after_each_step_completes(run: Any, cluster: Cluster, st
     if step == "attach.narrow":
         run(FULL)
         image = {"agent_image": "example.org/agent:2"}
+    if step == "attach.told":
+        run(CLIENT)
     stopped = run(FULL, stop=step, **image)
     assert stopped["failed"] is True and stopped["clients"][0]["steps"][-1] == step
     assert stopped["msg"] == f"Stopped after {step}, as the test asked."
