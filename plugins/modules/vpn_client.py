@@ -48,7 +48,9 @@ options:
       - The workloads, a list as in the variable C(bulkhead_vpn_clients).
       - Each entry has C(kind) (V(StatefulSet) or V(Deployment)), C(namespace), C(name) and C(gateway).
       - C(egress) is a list of Services the client may call without the VPN, each with C(service) as
-        C(namespace/name) and C(ports). When absent, none.
+        C(namespace/name) and C(ports). When absent, none. A Service has to lead to the pods of its selector and to
+        nothing else. One that leads elsewhere, by its type, by C(externalIPs), by an EndpointSlice or by pods that use
+        the node's network, is refused.
       - C(ingress) is a list of who may call the client, each with C(from), which has either C(namespace) and optionally
         C(pods) (labels), or C(ingress_gateway), with C(ports) of the pod, and optionally C(protocol). When absent, nobody.
       - C(replicas) is the number of pods to reserve inner addresses for. When absent, what the workload has.

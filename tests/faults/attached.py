@@ -17,6 +17,7 @@ from bulkhead_lab.paths import Paths
 
 ROOT = Path(__file__).resolve().parents[2]
 CLIENTS, VPN, NAME, GATEWAY = "fault-clients", "fault-vpn", "fetcher", "faulty"
+SERVICE, SERVICE_PORT = "library", 7000  # what the client reaches without the VPN
 POD, GATEWAY_POD = f"{NAME}-0", f"{GATEWAY}-0"
 SERVER, CLIENT_NUMBER = plan.VPN_SERVERS[0], 4
 TOOLBOX = "lab.local/toolbox:1"
@@ -25,7 +26,15 @@ VARIABLES = {
     "bulkhead_vpn_gateways": [
         {"name": GATEWAY, "namespace": VPN, "engine": "wireguard", "config_secret": "provider"},
     ],
-    "bulkhead_vpn_clients": [{"kind": "StatefulSet", "namespace": CLIENTS, "name": NAME, "gateway": GATEWAY}],
+    "bulkhead_vpn_clients": [
+        {
+            "kind": "StatefulSet",
+            "namespace": CLIENTS,
+            "name": NAME,
+            "gateway": GATEWAY,
+            "egress": [{"service": f"{CLIENTS}/{SERVICE}", "ports": [SERVICE_PORT]}],
+        },
+    ],
     "bulkhead_verify_targets": {
         "stun": [{"address": plan.TARGET4}, {"address": plan.TARGET6}],
         "http": [{"address": plan.TARGET4}],
@@ -88,6 +97,18 @@ def replace_pod() -> None:
     kubectl("-n", CLIENTS, "rollout", "status", f"statefulset/{NAME}", "--timeout=60s")
 
 
+def served(namespace: str, name: str = SERVICE) -> list[dict[str, Any]]:
+    """A pod that serves pages, and its Service."""
+    container = {"name": "app", "image": TOOLBOX, "command": ["python3", "-m", "http.server", str(SERVICE_PORT)]}
+    pod = {"terminationGracePeriodSeconds": 1, "containers": [container]}
+    metadata = {"name": name, "namespace": namespace}
+    spec = {"selector": {"app": name}, "ports": [{"port": SERVICE_PORT}]}
+    return [
+        {"apiVersion": "v1", "kind": "Pod", "metadata": {**metadata, "labels": {"app": name}}, "spec": pod},
+        {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": spec},
+    ]
+
+
 def user_objects(paths: Paths) -> list[dict[str, Any]]:
     """What the user has before the collection comes."""
     config = world.client_config(paths.state, SERVER.name, CLIENT_NUMBER).read_text()
@@ -108,6 +129,7 @@ def user_objects(paths: Paths) -> list[dict[str, Any]]:
         },
         {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata},
         {"apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": metadata, "spec": spec},
+        *served(CLIENTS),
     ]
 
 

@@ -81,6 +81,7 @@ class Stage:
             "client_policy": OBJECTS["client policy"][2],
             "gateway_policy": OBJECTS["gateway policy"][2],
             "image": attached.TOOLBOX,
+            "service": attached.SERVICE,
             "target4": plan.TARGET4,
         }
 

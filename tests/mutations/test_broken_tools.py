@@ -78,6 +78,7 @@ def rules(*without: str) -> list[dict[str, Any]]:
         "": ["nodes", "namespaces", "pods", "pods/log", "services", "configmaps"],
         "apps": ["statefulsets", "deployments", "replicasets", "daemonsets"],
         "networking.k8s.io": ["networkpolicies"],
+        "discovery.k8s.io": ["endpointslices"],
         "networking.istio.io": ["serviceentries"],
     }
     made: list[dict[str, Any]] = [
@@ -147,6 +148,15 @@ def test_policies_cannot_be_listed(stage: Stage, account: Any) -> None:
     assert seen.verdict == "protected_single_layer", seen.why()
     assert seen.told["clients"][0]["layers"]["policy"] == "unknown"
     assert seen.told["clients"][0]["layers"]["guard"] == "holds"
+
+
+def test_endpoints_cannot_be_listed(stage: Stage, account: Any) -> None:
+    """Nobody knows where the Service leads, so the guard that admits its address is not proven."""
+    seen = proof.run(EVERYTHING, enforce=True, kubeconfig=account("endpointslices"))
+    assert seen.failed
+    assert seen.unlike_pass() == {proof.CLIENT: {"svc-audit": "unknown"}, proof.GATEWAY: {}}, seen.why()
+    assert seen.verdict == "protected_single_layer", seen.why()
+    assert seen.told["clients"][0]["layers"]["guard"] == "unknown"
 
 
 # -- the API server does not answer ----------------------------------------------

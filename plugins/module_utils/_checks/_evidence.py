@@ -100,6 +100,18 @@ class PolicyView:
 
 
 @dataclass(frozen=True)
+class ServicesView:
+    """The Services that a client reaches without the VPN.
+
+    ``leads`` say how they lead elsewhere than to the pods they select, ``unsettled`` what nobody can say of just now.
+    """
+
+    names: tuple[str, ...] = ()
+    leads: tuple[str, ...] = ()
+    unsettled: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Twins:
     """Two unguarded pods on one node at one moment: one under a copy of the policy's egress rules, one under none."""
 
@@ -195,6 +207,7 @@ class PodEvidence:
     pod: Mapping[str, Any]
     config: Mapping[str, Any] | Missing = Missing("the pod has no guard")
     direct: Any = Missing("it is not known which destinations the inventory lists")  # of the guard, as it should be
+    services: ServicesView | Missing = Missing("the Services that the client may call were not read")
     dns: Mapping[str, Any] = field(default_factory=dict)  # dnsConfig as it should be
     probe: Probe | Missing = Missing("nothing was tried in the pod")
     inside: Mapping[str, Inside | Missing] = field(default_factory=dict)  # by name of the user's container

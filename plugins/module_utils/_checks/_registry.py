@@ -22,6 +22,7 @@ from ansible_collections.bulkhead.mesh.plugins.module_utils._checks import (
     _judge_mesh,
     _judge_pod,
     _judge_policy,
+    _judge_services,
 )
 from ansible_collections.bulkhead.mesh.plugins.module_utils._checks._result import (
     PASS,
@@ -99,6 +100,7 @@ CHECKS: tuple[Check, ...] = (
     _client("pod-guard-first", GUARD, "P", "nothing ran before the guard", "init container 0", _G.guard_first),
     _client("pod-guard-hash", GUARD, "P", "the rules are those that were loaded", "equal hashes", _G.guard_hash),
     _client("pod-caps", GUARD, "P", "the app cannot alter the guard", "no setting of the list in vpn.md", _G.caps),
+    _client("svc-audit", GUARD, "P", "Services lead to their own pods", "pods of the selector", _judge_services.audit),
     _client("pod-route", OVERLAY, "P", "the kernel routes into the overlay", "overlay or unreachable", _G.route),
     _client(
         "pod-direct",

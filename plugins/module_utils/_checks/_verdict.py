@@ -51,6 +51,7 @@ GUARD = Layer(
         "pod-hostnet",
         "pod-guard-first",
         "pod-guard-hash",
+        "svc-audit",  # it admits a Service by its address alone
         "pod-caps",
         "pod-direct",
         "pod-dev-bind",

@@ -150,6 +150,7 @@ def entry(client: Client, held: Held, site: Site) -> _registry.Entry | None:
         workload["spec"].get("selector") or {},
         {f"{one.service}.{one.namespace}": one.address for one in destinations},
         _services.direct(destinations, site.cluster_networks.get("pods", ()), site.ambient, client.namespace),
+        {f"{one.service}.{one.namespace}": dict(one.selector) for one in destinations},
     )
 
 
@@ -179,14 +180,15 @@ def judge(client: Client, gateways: Mapping[str, Gateway], held: Held, site: Sit
         for one in held.all(*WORKLOADS, "Pod", "ReplicaSet", namespace=client.namespace)
     ]
     port = gateways[client.gateway].port
-    return [*problems, *_refuse.refusals(own, others, port), *_services.resolve(client, *_services_of(held))[1]]
+    reached = [*_services.resolve(client, *_services_of(held))[1], *_services.audit(client, *_services_of(held))]
+    return [*problems, *_refuse.refusals(own, others, port), *reached]
 
 
 WORKLOADS = ("StatefulSet", "Deployment", "DaemonSet", "Job", "CronJob")
 
 
-def _services_of(held: Held) -> tuple[list[_Object], list[_Object]]:
-    return held.all("Service"), held.all(*WORKLOADS, "Pod")
+def _services_of(held: Held) -> tuple[list[_Object], list[_Object], list[_Object]]:
+    return held.all("Service"), held.all(*WORKLOADS, "Pod"), held.all("EndpointSlice")
 
 
 def plan_attach(

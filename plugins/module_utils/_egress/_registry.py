@@ -12,11 +12,13 @@ to know of its clients comes from it, so that gateways can be set up again witho
         "downloads.qbittorrent": {"namespace": "downloads", "first_index": 10, "size": 4,
             "selector": {"matchLabels": {"app": "qbittorrent"}},
             "services": {"radarr.core": "10.96.3.4"},
-            "direct": [{"protocol": "tcp", "address": "10.96.3.4", "port": 7878}]}}}}}
+            "direct": [{"protocol": "tcp", "address": "10.96.3.4", "port": 7878}],
+            "selectors": {"radarr.core": {"app": "radarr"}}}}}}}
 
 ``selector`` is the workload's own, for the gateway's NetworkPolicy; ``services`` are names the gateway's resolver
 answers, without the cluster's domain. ``direct`` is what its pods reach without the VPN; the endpoint controller tells
-them, so that another address of a Service replaces no pod. Keys that are not named here are kept as they are.
+them, so that another address of a Service replaces no pod. ``selectors`` are those of the Services, as the client's
+policy was made for them. Keys that are not named here are kept as they are.
 """
 
 from __future__ import annotations
@@ -40,13 +42,17 @@ Registry = dict[str, dict[str, dict[str, Any]]]
 
 @dataclass(frozen=True)
 class Entry:
-    """A client to register. ``services``: name as ``service.namespace`` -> cluster IP; ``direct``: the guard's set."""
+    """A client to register. ``services``: name as ``service.namespace`` -> cluster IP; ``direct``: the guard's set.
+
+    ``selectors``: the Services' own, by the same names.
+    """
 
     demand: _address.Demand
     namespace: str
     selector: Mapping[str, Any]
     services: Mapping[str, str] = field(default_factory=dict)
     direct: Sequence[Mapping[str, Any]] = ()
+    selectors: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
 def parse(config_map: Mapping[str, Any] | None, namespace: str) -> tuple[Registry, list[Problem]]:
@@ -158,6 +164,7 @@ def _facts(entry: Entry) -> dict[str, Any]:
         "selector": copy.deepcopy(dict(entry.selector)),
         "services": dict(entry.services),
         "direct": [dict(one) for one in entry.direct],
+        "selectors": {name: dict(selector) for name, selector in entry.selectors.items()},
     }
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ansible_collections.bulkhead.mesh.plugins.module_utils._egress import _names, _selector
+from ansible_collections.bulkhead.mesh.plugins.module_utils._egress import _backends, _names, _selector
 from ansible_collections.bulkhead.mesh.plugins.module_utils._egress._model import Client, EgressRule, Port, Problem
 
 DNS_PORT = 53
@@ -39,33 +39,56 @@ class Destination:
 
 
 def resolve(
-    client: Client, services: Iterable[Mapping[str, Any]], backends: Iterable[Mapping[str, Any]] = ()
+    client: Client,
+    services: Iterable[Mapping[str, Any]],
+    backends: Iterable[Mapping[str, Any]] = (),
+    slices: Iterable[Mapping[str, Any]] = (),
 ) -> tuple[list[Destination], list[Problem]]:
     """The destinations of a client's egress rules, and every rule that cannot be met.
 
-    ``backends`` are workloads or pods of the namespaces concerned; they are needed for named target ports only.
+    ``backends`` are workloads and pods of the namespaces concerned, ``slices`` their EndpointSlices. Where a Service
+    leads besides the pods it selects is for ``audit`` to say.
     """
     by_name = {(one["metadata"]["namespace"], one["metadata"]["name"]): one for one in services}
-    pool = list(backends)
+    pool, endpoints = list(backends), list(slices)
     destinations, problems = [], []
     for index, rule in enumerate(client.egress):
         path = f"egress[{index}]"
         service = by_name.get((rule.namespace, rule.service))
-        found = _unusable(client, rule, path, service)
+        found = _unusable(client, rule, path, service, endpoints, pool)
         if service is not None and not found:
-            pods = [one for one in pool if _behind(service, one)]
+            pods = [one for one in pool if _backends.behind(service, one)]
             ports, found = _ports(client, rule, path, service, pods)
             destinations.append(
                 Destination(
                     rule.namespace,
                     rule.service,
-                    _address(service) or "",
+                    address(service) or "",
                     dict(service["spec"]["selector"]),
                     tuple(ports),
                 )
             )
         problems += found
     return destinations, problems
+
+
+def audit(
+    client: Client,
+    services: Iterable[Mapping[str, Any]],
+    backends: Iterable[Mapping[str, Any]],
+    slices: Iterable[Mapping[str, Any]],
+) -> list[Problem]:
+    """Every rule whose Service leads, or may lead, elsewhere than to the pods it selects; only Services that are fit."""
+    by_name = {(one["metadata"]["namespace"], one["metadata"]["name"]): one for one in services}
+    pool, endpoints, problems = list(backends), list(slices), []
+    for index, rule in enumerate(client.egress):
+        service = by_name.get((rule.namespace, rule.service))
+        if service is not None and _backends.unfit(service, endpoints, pool) is None:
+            problems += [
+                Problem(client.object, f"egress[{index}].service", str(rule), lead.reason, lead.remedy)
+                for lead in _backends.audit(service, endpoints, pool).leads
+            ]
+    return problems
 
 
 def direct(
@@ -92,39 +115,34 @@ def direct(
     return [{"protocol": protocol, "address": address, "port": port} for protocol, address, port in sorted(entries)]
 
 
-def _unusable(client: Client, rule: EgressRule, path: str, service: Mapping[str, Any] | None) -> list[Problem]:
+def _unusable(
+    client: Client,
+    rule: EgressRule,
+    path: str,
+    service: Mapping[str, Any] | None,
+    slices: Iterable[Mapping[str, Any]],
+    pool: Iterable[Mapping[str, Any]],
+) -> list[Problem]:
     def refuse(reason: str, remedy: str) -> list[Problem]:
         return [Problem(client.object, f"{path}.service", str(rule), reason, remedy)]
 
     if service is None:
         return refuse("there is no such Service", "create it first or correct the name")
-    spec = service.get("spec") or {}
-    if spec.get("type") == "ExternalName":
-        reason = f"it is only another name for {spec.get('externalName')} outside the cluster"
-        return refuse(reason, "remove the rule; the client reaches that host through the VPN")
-    if not spec.get("selector"):
-        reason = "it has no selector, so its endpoints may lie outside the cluster"
-        return refuse(reason, "give it a selector, or let the client go there through the VPN")
-    if spec.get("clusterIP") == "None":
-        reason = "it is headless, and the addresses of its pods change"
-        return refuse(reason, "add a Service with a cluster IP and name that one")
-    if _address(service) is None:
+    lead = _backends.unfit(service, slices, pool)
+    if lead is not None:
+        return refuse(lead.reason, lead.remedy)
+    if address(service) is None:
         return refuse("it has no IPv4 cluster IP", "add IPv4 to its ipFamilies")
     return []
 
 
-def _address(service: Mapping[str, Any]) -> str | None:
+def address(service: Mapping[str, Any]) -> str | None:
+    """The IPv4 address of a Service."""
     spec = service["spec"]
-    for address in spec.get("clusterIPs") or [spec.get("clusterIP") or ""]:
-        if address.count(".") == 3:
-            return str(address)
+    for one in spec.get("clusterIPs") or [spec.get("clusterIP") or ""]:
+        if one.count(".") == 3:
+            return str(one)
     return None
-
-
-def _behind(service: Mapping[str, Any], workload: Mapping[str, Any]) -> bool:
-    if workload["metadata"].get("namespace") != service["metadata"]["namespace"]:
-        return False
-    return _selector.matches({"matchLabels": service["spec"]["selector"]}, _selector.pod_labels(workload))
 
 
 def _ports(

@@ -62,6 +62,8 @@ def requests(clients: Sequence[Client], gateways: Sequence[Gateway]) -> dict[tup
     for namespace in sorted({rule.namespace for one in clients for rule in one.egress}):
         path = f"/api/v1/namespaces/{namespace}/services"
         asked["Service", namespace] = Request(path, f"list services in {namespace}")
+        path = f"/apis/discovery.k8s.io/v1/namespaces/{namespace}/endpointslices"
+        asked["EndpointSlice", namespace] = Request(path, f"list endpointslices in {namespace}")
         if ("Pod", namespace) not in asked:
             asked["Pod", namespace] = _workload.pods_request(namespace)
     labels = ",".join(f"{key}={value}" for key, value in _registry.LABELS.items())

@@ -32,7 +32,13 @@ from ansible_collections.bulkhead.mesh.plugins.module_utils._checks._evidence im
 from ansible_collections.bulkhead.mesh.plugins.module_utils._checks._result import Missing, Result
 from ansible_collections.bulkhead.mesh.plugins.module_utils._egress import _names
 from ansible_collections.bulkhead.mesh.plugins.module_utils._egress._model import Client, Gateway
-from ansible_collections.bulkhead.mesh.plugins.module_utils._killswitch import _inventory, _mesh, _read, _wanted
+from ansible_collections.bulkhead.mesh.plugins.module_utils._killswitch import (
+    _inventory,
+    _mesh,
+    _read,
+    _services,
+    _wanted,
+)
 from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._exec import Place
 
 PARALLEL = 8
@@ -317,6 +323,7 @@ class Run:
                 pod=pod,
                 config=_wanted.config_of(pod, _judge_pod.GUARD),
                 direct=wanted if isinstance(wanted, Missing) else wanted.direct,
+                services=_services.view(client, self.gateways.get(client.gateway), self.seen),
                 dns={} if isinstance(wanted, Missing) else wanted.dns,
                 probe=_outcome(pending.probes.get(_name(pod)), "nothing was tried in the pod"),
                 inside=self._inside(pod, pending),

@@ -68,6 +68,7 @@ def client(one: Client, gateway: Gateway, seen: _read.Seen, mesh: Mesh) -> Wante
     except _template.Tampered as exc:
         return Missing(str(exc))
     backends = seen.held.all("Pod", "StatefulSet", "Deployment")
+    # Where they lead besides their pods is told by svc-audit; what is wanted does not depend on it.
     destinations, problems = _services.resolve(one, seen.held.all("Service"), backends)
     if problems:
         return Missing(str(problems[0]))

@@ -83,6 +83,11 @@ def requests(clients: Sequence[Client], gateways: Sequence[Gateway], agent: str)
     for namespace in sorted({rule.namespace for one in clients for rule in one.egress}):
         path = f"/api/v1/namespaces/{namespace}/services"
         asked["Service", namespace, ""] = Request(path, f"list services in {namespace}")
+        path = f"/apis/discovery.k8s.io/v1/namespaces/{namespace}/endpointslices"
+        asked["EndpointSlice", namespace, ""] = Request(path, f"list endpointslices in {namespace}")
+        # An endpoint is one of a pod or it leads elsewhere.
+        path = _IN_NAMESPACE["Pod"].format(namespace)
+        asked["Pod", namespace, ""] = Request(path, f"list pods in {namespace}")
     return asked
 
 

@@ -338,7 +338,7 @@ def test_no_probe_proves_nothing(reason: str) -> None:
     """Whatever breaks the tool: what needs it is unknown, and nothing is better than before."""
     broken = Missing(reason)
     client = e.results(replace(e.GOOD, probe=broken, inside={"app": broken}, twins=broken, policy=broken, mesh=broken))
-    read = {"ctl-real", "pod-hostnet", "pod-guard-first", "pod-caps"}
+    read = {"ctl-real", "pod-hostnet", "pod-guard-first", "pod-caps", "svc-audit"}
     for name, one in client.items():
         assert one.result == ("pass" if name in read else "unknown"), one
     assert {

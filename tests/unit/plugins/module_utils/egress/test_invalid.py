@@ -56,7 +56,8 @@ def judge_services(case: Any, *, service: Make, overlay_on: Make, **_makers: Mak
     clients, problems = _parse.parse_clients([{**CLIENT, "egress": case.get("egress", egress)}], _gateways())
     assert problems == []
     held = overlay_on(service(), case["service"]) if case["service"] else None
-    return _services.resolve(clients[0], [held] if held else [], case.get("backends", ()))[1]
+    seen = [held] if held else [], case.get("backends", ()), case.get("slices", ())
+    return [*_services.resolve(clients[0], *seen)[1], *_services.audit(clients[0], *seen)]
 
 
 def judge_addresses(case: Any, **_makers: Make) -> list[Any]:

@@ -50,6 +50,7 @@ def test_first_gateway_and_client():
                             "selector": {"matchLabels": {"app": "qbit"}},
                             "services": {"radarr.core": "10.96.3.4"},
                             "direct": direct,
+                            "selectors": {},
                         }
                     },
                 }
