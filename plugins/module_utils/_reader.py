@@ -7,15 +7,27 @@
 
 from __future__ import annotations
 
+import difflib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Callable
 
-from ansible_collections.bulkhead.mesh.plugins.module_utils._egress._model import NOT_GIVEN, Problem
+from ansible_collections.bulkhead.mesh.plugins.module_utils._egress._model import NOT_GIVEN, UNTOLD, Problem
 
 LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?\Z")
 SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*\Z")
 Parse = Callable[["Reader", Any, str], Any]
+
+
+def nearest(given: Any, known: Iterable[str]) -> str | None:
+    """The known name that was most likely meant, None where nothing is like it.
+
+    >>> nearest("statefulset", ("StatefulSet", "Deployment"))
+    'StatefulSet'
+    """
+    names = {name.lower(): name for name in known}
+    found = difflib.get_close_matches(str(given).lower(), names, n=1, cutoff=0.7)
+    return names[found[0]] if found else None
 
 
 class Reader:
@@ -30,13 +42,16 @@ class Reader:
         self.problems.append(Problem(self.object, path, value, reason, remedy))
 
     def keys(self, value: Any, path: str, known: Sequence[str]) -> bool:
-        """Whether value is a mapping; keys nobody knows are told."""
+        """Whether value is a mapping; keys nobody knows are told, without their values: they may be secrets."""
         if not isinstance(value, Mapping):
             self.wrong(path, value, "a mapping is needed", f"give it the keys {', '.join(known)}")
             return False
         for key in value:
             if key not in known:
-                self.wrong(f"{path}.{key}", value[key], "no such key exists", f"use one of {', '.join(known)}")
+                meant = nearest(key, known)
+                others = ", ".join(one for one in known if one != meant)
+                remedy = f"write {meant}, or one of {others}" if meant else f"use one of {others}"
+                self.wrong(f"{path}.{key}", UNTOLD, "no such key exists", remedy)
         return True
 
     def list(self, value: Any, path: str, parse: Parse) -> tuple[Any, ...]:

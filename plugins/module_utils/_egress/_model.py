@@ -23,7 +23,13 @@ class _NotGiven:
         return "not given"
 
 
+class _Untold:
+    def __repr__(self) -> str:
+        return "(not shown)"
+
+
 NOT_GIVEN = _NotGiven()
+UNTOLD = _Untold()  # a value that no message may show, because it could be a secret
 _SHOWN = 80  # characters of a value in a sentence
 
 
@@ -38,11 +44,15 @@ class Problem:
     remedy: str
 
     def __str__(self) -> str:
-        return f"{self.object}: {self.path} is {shown(self.value)}: {self.reason}; {self.remedy}."
+        # The path of a whole variable names it already.
+        named = self.path == self.object or self.path.startswith((f"{self.object}[", f"{self.object}."))
+        where = self.path if named else f"{self.object}: {self.path}"
+        what = "" if self.value is UNTOLD else f" is {shown(self.value)}"
+        return f"{where}{what}: {self.reason}; {self.remedy}."
 
     def to_dict(self) -> dict[str, Any]:
         """For a module's result: the parts and the sentence."""
-        value = None if self.value is NOT_GIVEN else self.value
+        value = None if self.value is NOT_GIVEN or self.value is UNTOLD else self.value
         return {"object": self.object, "path": self.path, "value": value, "msg": str(self)}
 
 

@@ -50,27 +50,27 @@ def problems(given: Mapping[str, Any]) -> list[str]:
         for part in given[option]:
             if part not in RELEASES:
                 found.append(
-                    f"istio_settings.{option} has {part}, which is no chart of Istio: use {', '.join(RELEASES)}."
+                    f"bulkhead_istio.{option} has {part}, which is no chart of Istio: use {', '.join(RELEASES)}."
                 )
     for part in RELEASES:
         values = given["values"].get(part) or {}
         if not isinstance(values, Mapping):
-            found.append(f"istio_settings.values.{part} is no mapping: write the chart's values as in a values file.")
+            found.append(f"bulkhead_istio.values.{part} is no mapping: write the chart's values as in a values file.")
             continue
         for place, tree in (("", values), ("global.", values.get("global") or {})):
             platform = tree.get("platform") if isinstance(tree, Mapping) else None
             if platform and platform not in _platform.CHART_PLATFORMS:
                 found.append(
-                    f"istio_settings.values.{part}.{place}platform is {platform!r}, at which the chart fails: remove "
+                    f"bulkhead_istio.values.{part}.{place}platform is {platform!r}, at which the chart fails: remove "
                     f"it, or use one of {', '.join(_platform.CHART_PLATFORMS)}."
                 )
         if values.get("revision"):
             found.append(
-                f"istio_settings.values.{part}.revision is {values['revision']!r}, but this role keeps one control "
+                f"bulkhead_istio.values.{part}.revision is {values['revision']!r}, but this role keeps one control "
                 "plane without revisions: remove it, or set the component to external and install Istio yourself."
             )
     if not str(given["hub"]).strip("/"):
-        found.append("istio_settings.hub is empty: name the registry of Istio's images, such as docker.io/istio.")
+        found.append("bulkhead_istio.hub is empty: name the registry of Istio's images, such as docker.io/istio.")
     return found
 
 

@@ -62,7 +62,7 @@ def external(given: Mapping[str, Any], seen: Mapping[str, Any]) -> list[str]:
         if not seen["parts"][part]:
             found.append(
                 f"Istio is external and its mode is ambient, but there is no {kind} of {_NAMES[part]}: install it, or "
-                "set istio_settings.mode to sidecar."
+                "set bulkhead_istio.mode to sidecar."
             )
         for one in seen["parts"][part]:
             if not one["ready"]:
@@ -114,7 +114,7 @@ def _modes(settings: Mapping[str, Any], seen: Mapping[str, Any]) -> list[str]:
     if settings["mode"] == "ambient" or not left:
         return []
     return [
-        f"istio_settings.mode is sidecar, but {' and '.join(left)} of the ambient mode are installed: take the namespaces "
+        f"bulkhead_istio.mode is sidecar, but {' and '.join(left)} of the ambient mode are installed: take the namespaces "
         "out of the mesh and uninstall them first, or set the mode to ambient."
     ]
 

@@ -34,16 +34,16 @@ def detect(wanted: str, cluster: Mapping[str, Any]) -> Platform | str:
     """The platform, or a sentence that says why it is not known."""
     if wanted not in CHOICES:
         return (
-            f"istio_settings.platform is {wanted!r}, which Istio's charts do not know: use auto, plain, or one of "
+            f"bulkhead_istio.platform is {wanted!r}, which Istio's charts do not know: use auto, plain, or one of "
             f"{', '.join(CHART_PLATFORMS)}."
         )
     if wanted != "auto":
-        return Platform("" if wanted == "plain" else wanted, "istio_settings.platform")
+        return Platform("" if wanted == "plain" else wanted, "bulkhead_istio.platform")
     finding = cluster["platform"]
     seen = finding["value"]
     if seen == "unknown":
         return (
-            f"The platform of {cluster['server']} is unknown ({finding['reason']}): set istio_settings.platform to "
+            f"The platform of {cluster['server']} is unknown ({finding['reason']}): set bulkhead_istio.platform to "
             f"plain, or to one of {', '.join(CHART_PLATFORMS)}."
         )
     if seen in _PLAIN:
@@ -56,7 +56,7 @@ def detect(wanted: str, cluster: Mapping[str, Any]) -> Platform | str:
         return Platform(seen, finding["found_by"])
     return (
         f"The platform of {cluster['server']} is {seen}, for which no setting of Istio is known: set "
-        f"istio_settings.platform to plain, or to one of {', '.join(CHART_PLATFORMS)}."
+        f"bulkhead_istio.platform to plain, or to one of {', '.join(CHART_PLATFORMS)}."
     )
 
 

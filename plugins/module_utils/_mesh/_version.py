@@ -30,11 +30,11 @@ def problems(wanted: str, parts: Iterable[Mapping[str, Any]]) -> list[str]:
     """What speaks against bringing ``parts`` (``kind``, ``namespace``, ``name``, ``version``) to ``wanted``."""
     target = parse(wanted)
     if target is None:
-        return [f"istio_settings.version is {wanted!r}, which is no version: write it in full, such as 1.31.1."]
+        return [f"bulkhead_istio.version is {wanted!r}, which is no version: write it in full, such as 1.31.1."]
     if target[:2] < OLDEST:
         oldest = ".".join(map(str, OLDEST))
         return [
-            f"istio_settings.version is {wanted}, but this role knows the charts from {oldest} on: name a newer one."
+            f"bulkhead_istio.version is {wanted}, but this role knows the charts from {oldest} on: name a newer one."
         ]
     found = []
     for part in parts:
@@ -43,12 +43,12 @@ def problems(wanted: str, parts: Iterable[Mapping[str, Any]]) -> list[str]:
         if seen is None:
             found.append(
                 f"The version of {what} cannot be told from {part['version']!r}, so whether {wanted} may follow it is "
-                "unknown: let istio_settings.tag begin with the version, such as 1.31.1-custom."
+                "unknown: let bulkhead_istio.tag begin with the version, such as 1.31.1-custom."
             )
         elif target < seen:
             found.append(
-                f"{what} has version {part['version']}, which is newer than istio_settings.version {wanted}, and Istio "
-                f"does not go back: set istio_settings.version to {_text(seen)} or newer."
+                f"{what} has version {part['version']}, which is newer than bulkhead_istio.version {wanted}, and Istio "
+                f"does not go back: set bulkhead_istio.version to {_text(seen)} or newer."
             )
         elif target[0] != seen[0] or target[1] - seen[1] > 1:
             found.append(

@@ -79,7 +79,7 @@ def test_members_are_tested_by_the_policy_itself():
         ({"family": ["admin"]}, GATEWAYS, "no gateway of this segment is on the tailnet; use arr or media."),
         ({}, GATEWAYS, "a mapping of groups to segments is needed"),
         (["family"], GATEWAYS, "a mapping of groups to segments is needed"),
-        ({"family": {"segment": "arr"}}, GATEWAYS, "no such key exists; use one of segments, members."),
+        ({"family": {"segment": "arr"}}, GATEWAYS, "no such key exists; write segments, or one of members."),
         ({"fam ily": ["arr"]}, GATEWAYS, "a group has letters, digits and dashes"),
         (
             {"family": {"segments": ["arr"], "members": ["ada"]}},

@@ -115,7 +115,7 @@ def test_another_secret_starts_the_operator_anew():
         ),
         (
             {"tags": {"proxy": []}},
-            "bulkhead_tailscale: tags.proxy is []: no such key exists; use one of operator, proxies.",
+            "bulkhead_tailscale: tags.proxy: no such key exists; use one of operator, proxies.",
         ),
         (
             {"values": {"operatorConfig": {"extraEnv": [{"name": "OPERATOR_DEFAULT_LOAD_BALANCER", "value": "true"}]}}},

@@ -144,20 +144,20 @@ def test_platform(wanted: str, facts: dict[str, Any], chart: str) -> None:
         (
             "kind",
             cluster(),
-            "istio_settings.platform is 'kind', which Istio's charts do not know: use auto, plain, or one of gke, k3d, "
+            "bulkhead_istio.platform is 'kind', which Istio's charts do not know: use auto, plain, or one of gke, k3d, "
             "k3s, microk8s, minikube, openshift.",
         ),
         (
             "auto",
             cluster("unknown"),
-            "The platform of 192.0.2.1:6443 is unknown (nobody said): set istio_settings.platform to plain, or to one of "
+            "The platform of 192.0.2.1:6443 is unknown (nobody said): set bulkhead_istio.platform to plain, or to one of "
             "gke, k3d, k3s, microk8s, minikube, openshift.",
         ),
         (
             "auto",
             cluster("talos"),
             "The platform of 192.0.2.1:6443 is talos, for which no setting of Istio is known: set "
-            "istio_settings.platform to plain, or to one of gke, k3d, k3s, microk8s, minikube, openshift.",
+            "bulkhead_istio.platform to plain, or to one of gke, k3d, k3s, microk8s, minikube, openshift.",
         ),
     ],
 )
@@ -185,23 +185,23 @@ def test_versions_that_may_follow(before: str) -> None:
 @pytest.mark.parametrize(
     "wanted, before, sentence",
     [
-        ("1.31", None, "istio_settings.version is '1.31', which is no version: write it in full, such as 1.31.1."),
+        ("1.31", None, "bulkhead_istio.version is '1.31', which is no version: write it in full, such as 1.31.1."),
         (
             "1.29.4",
             None,
-            "istio_settings.version is 1.29.4, but this role knows the charts from 1.30 on: name a newer one.",
+            "bulkhead_istio.version is 1.29.4, but this role knows the charts from 1.30 on: name a newer one.",
         ),
         (
             "1.31.1",
             "1.31.2",
-            "Deployment istio-system/istiod has version 1.31.2, which is newer than istio_settings.version 1.31.1, and "
-            "Istio does not go back: set istio_settings.version to 1.31.2 or newer.",
+            "Deployment istio-system/istiod has version 1.31.2, which is newer than bulkhead_istio.version 1.31.1, and "
+            "Istio does not go back: set bulkhead_istio.version to 1.31.2 or newer.",
         ),
         (
             "1.31.1",
             "1.32.0-distroless",
-            "Deployment istio-system/istiod has version 1.32.0-distroless, which is newer than istio_settings.version "
-            "1.31.1, and Istio does not go back: set istio_settings.version to 1.32.0 or newer.",
+            "Deployment istio-system/istiod has version 1.32.0-distroless, which is newer than bulkhead_istio.version "
+            "1.31.1, and Istio does not go back: set bulkhead_istio.version to 1.32.0 or newer.",
         ),
         (
             "1.32.0",
@@ -213,7 +213,7 @@ def test_versions_that_may_follow(before: str) -> None:
             "1.31.1",
             "latest",
             "The version of Deployment istio-system/istiod cannot be told from 'latest', so whether 1.31.1 may follow it "
-            "is unknown: let istio_settings.tag begin with the version, such as 1.31.1-custom.",
+            "is unknown: let bulkhead_istio.tag begin with the version, such as 1.31.1-custom.",
         ),
     ],
 )
@@ -342,27 +342,27 @@ def test_pod_security_of_the_namespace() -> None:
     [
         (
             {"values": {"pilot": {}}},
-            "istio_settings.values has pilot, which is no chart of Istio: use base, istiod, cni, ztunnel.",
+            "bulkhead_istio.values has pilot, which is no chart of Istio: use base, istiod, cni, ztunnel.",
         ),
         (
             {"charts": {"gateway": "x"}},
-            "istio_settings.charts has gateway, which is no chart of Istio: use base, istiod, cni, ztunnel.",
+            "bulkhead_istio.charts has gateway, which is no chart of Istio: use base, istiod, cni, ztunnel.",
         ),
         (
             {"values": {"cni": "x"}},
-            "istio_settings.values.cni is no mapping: write the chart's values as in a values file.",
+            "bulkhead_istio.values.cni is no mapping: write the chart's values as in a values file.",
         ),
         (
             {"values": {"cni": {"global": {"platform": "eks"}}}},
-            "istio_settings.values.cni.global.platform is 'eks', at which the chart fails: remove it, or use one of gke, "
+            "bulkhead_istio.values.cni.global.platform is 'eks', at which the chart fails: remove it, or use one of gke, "
             "k3d, k3s, microk8s, minikube, openshift.",
         ),
         (
             {"values": {"istiod": {"revision": "canary"}}},
-            "istio_settings.values.istiod.revision is 'canary', but this role keeps one control plane without revisions: "
+            "bulkhead_istio.values.istiod.revision is 'canary', but this role keeps one control plane without revisions: "
             "remove it, or set the component to external and install Istio yourself.",
         ),
-        ({"hub": ""}, "istio_settings.hub is empty: name the registry of Istio's images, such as docker.io/istio."),
+        ({"hub": ""}, "bulkhead_istio.hub is empty: name the registry of Istio's images, such as docker.io/istio."),
     ],
 )
 def test_settings_that_cannot_be(given: dict[str, Any], sentence: str) -> None:
@@ -373,7 +373,7 @@ def test_settings_that_cannot_be(given: dict[str, Any], sentence: str) -> None:
 
 def test_sidecar_mode_over_an_ambient_installation() -> None:
     assert only(_plan.plan({"mode": "sidecar"}, cluster(), installed())) == (
-        "istio_settings.mode is sidecar, but istio-cni and ztunnel of the ambient mode are installed: take the namespaces "
+        "bulkhead_istio.mode is sidecar, but istio-cni and ztunnel of the ambient mode are installed: take the namespaces "
         "out of the mesh and uninstall them first, or set the mode to ambient."
     )
 
@@ -388,7 +388,7 @@ def test_external_is_only_judged() -> None:
     half["parts"]["ztunnel"] = []
     assert _plan.external({}, half) == [
         "Istio is external and its mode is ambient, but there is no DaemonSet of ztunnel: install it, or set "
-        "istio_settings.mode to sidecar."
+        "bulkhead_istio.mode to sidecar."
     ]
     assert _plan.external({"mode": "sidecar"}, half) == []
     ill = installed()

@@ -102,11 +102,11 @@ def test_announcements(advertise, layer2, bgp):
         ({**RANGE, "advertise": {}}, "advertise is {}: it says nothing; write {l2: {}}, {bgp: {}} or none."),
         (
             {**RANGE, "advertise": {"l2": {"nodes": []}}},
-            "advertise.l2.nodes is []: no such key exists; use one of interfaces, node_selectors.",
+            "advertise.l2.nodes: no such key exists; use one of interfaces, node_selectors.",
         ),
         (
             {**RANGE, "address": []},
-            "address is []: no such key exists; use one of name, addresses, auto_assign, segment, advertise, state.",
+            "address: no such key exists; write addresses, or one of name, auto_assign, segment, advertise, state.",
         ),
         (
             {**RANGE, "addresses": [7]},
