@@ -9,7 +9,7 @@ from typing import Any
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.bulkhead.mesh.plugins.module_utils._ingress import _model, _plan
+from ansible_collections.bulkhead.mesh.plugins.module_utils._ingress import _model, _namespaces
 
 DOCUMENTATION = r"""
 name: namespace_manifests
@@ -70,26 +70,14 @@ def namespace_manifests(
     """One manifest for each namespace."""
     if isinstance(namespaces, (str, Mapping)) or not isinstance(namespaces, Iterable):
         raise AnsibleFilterError("namespace_manifests needs a list of namespaces: write - {name: core, mesh: ambient}.")
-    wanted, made, seen = set(privileged), [], set()
-    segments, problems = _plan.segments(namespaces)
+    wanted, made = set(privileged), []
+    parsed, problems = _namespaces.parse_namespaces(namespaces)
     if problems:
         raise AnsibleFilterError(" ".join(str(one) for one in problems))
-    for index, entry in enumerate(namespaces):
-        name = entry.get("name") if isinstance(entry, Mapping) else None
-        if not isinstance(name, str) or not name:
-            raise AnsibleFilterError(
-                f"bulkhead_namespaces[{index}] has no name: write - {{name: core, mesh: ambient}}."
-            )
-        mesh = entry.get("mesh", "unmanaged")
-        if mesh not in MESH:
-            choices = ", ".join(MESH)
-            raise AnsibleFilterError(f"mesh of the namespace {name} is {mesh!r}: use one of {choices}.")
-        if name in seen:
-            raise AnsibleFilterError(f"The namespace {name} is listed twice: remove one of the entries.")
-        seen.add(name)
-        attaches = {_model.segment_label(one): _model.ATTACHES for one in sorted(segments[name] or ())}
-        labels = {**MESH[mesh], **attaches, **(PRIVILEGED if name in wanted else {})}
-        metadata: dict[str, Any] = {"name": name, **({"labels": labels} if labels else {})}
+    for one in parsed:
+        attaches = {_model.segment_label(name): _model.ATTACHES for name in sorted(one.segments or ())}
+        labels = {**MESH[one.mesh], **attaches, **(PRIVILEGED if one.name in wanted else {})}
+        metadata: dict[str, Any] = {"name": one.name, **({"labels": labels} if labels else {})}
         made.append({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
     return made
 

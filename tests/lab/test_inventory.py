@@ -33,5 +33,5 @@ def test_it_is_where_the_lab_is(given: dict[str, str], monkeypatch: pytest.Monke
 
 
 def test_the_charts_are_those_of_the_lab() -> None:
-    found = Path(told("bulkhead_lab_charts", dict(os.environ))).resolve()
+    found = Path(told("lab_charts", dict(os.environ))).resolve()
     assert found == Path(lab("charts").strip()).resolve() and (found / "istio" / "base").is_dir()

@@ -30,7 +30,7 @@ def other(paths: Paths, tmp_path_factory: pytest.TempPathFactory) -> Iterator[wh
     made = whole.Site(paths)
     demo.prepare(paths)
     try:
-        made.run("older", "site", *PARTS, bulkhead_lab_istio=elsewhere.OLDER, bulkhead_lab_charts=str(folder))
+        made.run("older", "site", *PARTS, lab_istio=elsewhere.OLDER, lab_charts=str(folder))
         yield made
     finally:
         made.clear()
@@ -56,7 +56,7 @@ def test_an_upgrade_by_one_version_under_requests(other: whole.Site) -> None:
 
 
 def test_an_older_version_is_refused(other: whole.Site) -> None:
-    found = other.run("back", "site", *PARTS, check=False, bulkhead_lab_istio=elsewhere.OLDER)
+    found = other.run("back", "site", *PARTS, check=False, lab_istio=elsewhere.OLDER)
     assert found.code != 0 and found.writes == {}
     assert f"{plan.ISTIO_VERSION}" in found.output and elsewhere.OLDER in found.output
 
@@ -123,7 +123,7 @@ def test_sidecars(other: whole.Site) -> None:
         {"name": "vpn", "mesh": "none"},
     ]
     other.run("teardown of ambient", "teardown", bulkhead_detach_to="stopped")
-    wanted = {"bulkhead_lab_istio_mode": "sidecar", "bulkhead_namespaces": namespaces}
+    wanted = {"lab_istio_mode": "sidecar", "bulkhead_namespaces": namespaces}
     told = other.run("sidecars", "site", *PARTS, **wanted)
     assert "restart" in told.output  # of the pods that are older than the label
     lab("mesh-fixups")

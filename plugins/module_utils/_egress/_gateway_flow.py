@@ -152,7 +152,9 @@ def _one(
     servers = tuple(known.dns or dns)
     if not servers:
         reason = "its configuration names no DNS server with an IPv4 address"
-        return Problem(gateway.object, "config_secret", where, reason, "add DNS to it, or give the option dns")
+        return Problem(
+            gateway.object, "config_secret", where, reason, "add DNS to it, or name servers in bulkhead_vpn_dns"
+        )
     address: str | None = known.host
     if not _tunnel.is_address(known.host):
         found = list(addresses.get(known.host, ()))
@@ -195,26 +197,28 @@ def writers(work: Work) -> list[Gateway]:
     ]
 
 
-def bad_options(dns: Iterable[str], cluster_networks: Mapping[str, Iterable[str]]) -> list[Problem]:
-    """What is wrong with the options beside the gateways."""
+def bad_options(
+    dns: Iterable[str], cluster_networks: Mapping[str, Iterable[str]], dns_path: str = "dns"
+) -> list[Problem]:
+    """What is wrong with the options beside the gateways; ``dns_path`` is what the user calls the name servers."""
     problems = []
     for index, server in enumerate(dns):
         if not _tunnel.is_address(server):
             reason = "a name server is given by its IPv4 address"
-            problems.append(Problem("dns", f"[{index}]", server, reason, "write it like 10.64.0.1"))
+            problems.append(Problem(dns_path, f"{dns_path}[{index}]", server, reason, "write it like 10.64.0.1"))
     for name, networks in cluster_networks.items():
         for index, network in enumerate(networks):
             try:
                 ipaddress.ip_network(network, strict=False)
             except ValueError:
-                path = f"{name}[{index}]"
+                path = f"cluster_networks.{name}[{index}]"
                 reason = "a network in CIDR form is needed"
                 problems.append(Problem("cluster_networks", path, network, reason, "write it like 10.42.0.0/16"))
     return problems
 
 
-def no_engine_image() -> Problem:
-    """No image for the engine was given."""
+def no_engine_image(path: str = "images.engine") -> Problem:
+    """No image for the engine was given; ``path`` is what the user calls it."""
     reason = "no public image has python3, iproute2, nftables and wg together"
     remedy = "build one and name it"
-    return Problem("images", "engine", NOT_GIVEN, reason, remedy)
+    return Problem(path.partition(".")[0], path, NOT_GIVEN, reason, remedy)

@@ -23,7 +23,7 @@ from ansible_collections.bulkhead.mesh.plugins.module_utils._egress._model impor
     Problem,
 )
 from ansible_collections.bulkhead.mesh.plugins.module_utils._egress._refuse import SUPPORTED_KINDS, kind_remedy
-from ansible_collections.bulkhead.mesh.plugins.module_utils._reader import LABEL, Reader, entries, twice
+from ansible_collections.bulkhead.mesh.plugins.module_utils._reader import LABEL, Reader, entries, nearest, twice
 
 GATEWAYS = "bulkhead_vpn_gateways"
 CLIENTS = "bulkhead_vpn_clients"
@@ -46,13 +46,21 @@ def parse_gateways(raw: Any) -> tuple[list[Gateway], list[Problem]]:
     return gateways, problems
 
 
-def parse_clients(raw: Any, gateways: Sequence[Gateway] = ()) -> tuple[list[Client], list[Problem]]:
-    """Clients of ``bulkhead_vpn_clients`` and all problems, with those of their reference to ``gateways``."""
+def parse_clients(raw: Any, gateways: Sequence[Gateway] | None = ()) -> tuple[list[Client], list[Problem]]:
+    """Clients of ``bulkhead_vpn_clients`` and all problems, with those of their reference to ``gateways``.
+
+    With None for these, because they cannot be read, nobody asks whether a client's gateway is one of them.
+    """
     clients, problems = entries(raw, CLIENTS, _client)
     problems += twice(clients, CLIENTS, lambda client: (client.namespace, client.name), "a workload is listed once")
-    states = {gateway.name: gateway.state for gateway in gateways}
+    states = {gateway.name: gateway.state for gateway in gateways or ()}
     for index, client in enumerate(clients):
-        if client.state != "present" or not client.gateway or states.get(client.gateway) == "present":
+        if (
+            gateways is None
+            or client.state != "present"
+            or not client.gateway
+            or states.get(client.gateway) == "present"
+        ):
             continue
         absent = client.gateway in states
         problems.append(
@@ -140,7 +148,9 @@ def _client(reader: Reader, entry: Any, path: str) -> Client | None:
     kind = entry.get("kind")
     if kind not in SUPPORTED_KINDS:
         value = NOT_GIVEN if kind is None else kind
-        reader.wrong(f"{path}.kind", value, "this kind cannot be a VPN client", kind_remedy(kind))
+        meant = nearest(kind, SUPPORTED_KINDS)
+        remedy = f"write {meant}" if meant else kind_remedy(kind)
+        reader.wrong(f"{path}.kind", value, "this kind cannot be a VPN client", remedy)
     namespace = reader.name(entry.get("namespace"), f"{path}.namespace")
     name = reader.name(entry.get("name"), f"{path}.name", 253, dots=True)
     if isinstance(kind, str) and namespace and name:

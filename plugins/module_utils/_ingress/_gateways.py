@@ -23,7 +23,7 @@ from ansible_collections.bulkhead.mesh.plugins.module_utils._ingress._model impo
 )
 from ansible_collections.bulkhead.mesh.plugins.module_utils._ingress._pools import STATES
 from ansible_collections.bulkhead.mesh.plugins.module_utils._ingress._range import parse_address
-from ansible_collections.bulkhead.mesh.plugins.module_utils._reader import LABEL, Reader, entries
+from ansible_collections.bulkhead.mesh.plugins.module_utils._reader import Reader, entries
 
 EXPOSURES = ("lan", "tailnet", "both", "cluster")
 ON_TAILNET = ("tailnet", "both")
@@ -57,6 +57,11 @@ def parse_gateways(raw: Any) -> tuple[list[Gateway], list[Problem]]:
     return entries(raw, GATEWAYS, _gateway)
 
 
+def namespace_of(entry: Mapping[str, Any]) -> Any:
+    """Namespace of an entry, which has one of its own when it names none."""
+    return entry["namespace"] if entry.get("namespace") is not None else f"gateway-{entry.get('name')}"
+
+
 def _gateway(reader: Reader, entry: Any, path: str) -> Gateway | None:
     if not reader.keys(entry, path, _KEYS):
         return None
@@ -66,7 +71,7 @@ def _gateway(reader: Reader, entry: Any, path: str) -> Gateway | None:
     pool, kind = entry.get("pool"), entry.get("class", "istio")
     gateway = Gateway(
         name=name,
-        namespace=reader.name(entry.get("namespace", f"gateway-{name}"), f"{path}.namespace"),
+        namespace=reader.name(namespace_of(entry), f"{path}.namespace"),
         segment=reader.name(entry.get("segment", name or "x"), f"{path}.segment", SEGMENT_LENGTH),
         exposure=exposure,
         addresses=_addresses(reader, entry.get("address"), f"{path}.address"),
@@ -227,8 +232,3 @@ def _path(reader: Reader, value: Any, path: str) -> str:
 
 def _dotted(parts: Sequence[str]) -> bool:
     return "." in parts or ".." in parts
-
-
-def is_label(value: Any) -> bool:
-    """Whether a value can be the name of a segment."""
-    return isinstance(value, str) and len(value) <= SEGMENT_LENGTH and bool(LABEL.match(value))

@@ -18,6 +18,7 @@ from ansible_collections.bulkhead.mesh.plugins.module_utils._ingress import (
     _judge_pools,
     _judge_tailnet,
     _model,
+    _namespaces,
     _pools,
     _render,
     _status,
@@ -81,26 +82,8 @@ def plan(
 
 def segments(raw: Any) -> tuple[dict[str, frozenset[str] | None], list[Problem]]:
     """Segments of each namespace of ``bulkhead_namespaces``, None for one that does not say; and what is wrong."""
-    found: dict[str, frozenset[str] | None] = {}
-    problems = []
-    for index, entry in enumerate(raw or ()):
-        name = entry.get("name") if isinstance(entry, Mapping) else None
-        if not isinstance(name, str):
-            continue  # told by namespace_manifests
-        found[name] = None
-        given = entry.get("segments")
-        if given is None:
-            continue
-        path = f"{_model.NAMESPACES}[{index}].segments"
-        if not isinstance(given, Sequence) or isinstance(given, str):
-            problems.append(Problem(f"Namespace {name}", path, given, "a list is needed", "write segments: [arr]"))
-            continue
-        for one in given:
-            if not _gateways.is_label(one):
-                reason = f"a segment's name has up to {_model.SEGMENT_LENGTH} lower-case letters, digits and dashes"
-                problems.append(Problem(f"Namespace {name}", path, one, reason, "write segments: [arr]"))
-        found[name] = frozenset(one for one in given if _gateways.is_label(one))
-    return found, problems
+    namespaces, problems = _namespaces.parse_namespaces(raw)
+    return {one.name: one.segments for one in namespaces}, problems
 
 
 def _ranges(pools: Sequence[_model.Pool], known: Seen) -> dict[str, tuple[_model.Range, ...]]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ansible_collections.bulkhead.mesh.plugins.module_utils._ingress import _devices, _status
+from ansible_collections.bulkhead.mesh.plugins.module_utils._ingress import _devices, _gateways, _status
 from ansible_collections.bulkhead.mesh.plugins.module_utils._ingress._model import SEGMENT_LABEL
 from ansible_collections.bulkhead.mesh.plugins.module_utils._ingress._render import HOSTNAME, ISTIO
 from ansible_collections.bulkhead.mesh.plugins.module_utils._kube import _ready
@@ -25,7 +25,7 @@ _Object = Mapping[str, Any]
 
 def gateways(seen: Seen, declared: Sequence[_Object]) -> list[dict[str, Any]]:
     """Live gateways in the order of the inventory, then others by name; those that the inventory wants and are not there."""
-    wanted = {(one.get("namespace") or f"gateway-{one['name']}", one["name"]): one for one in declared}
+    wanted = {(_gateways.namespace_of(one), one["name"]): one for one in declared}
     live = {
         (one["metadata"]["namespace"], one["metadata"]["name"]): one
         for one in seen.all("Gateway")

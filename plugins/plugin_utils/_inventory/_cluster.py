@@ -85,7 +85,8 @@ _TAILSCALE = {
 }
 VARIABLES: dict[str, Variable] = {
     "bulkhead_kubeconfig": Variable(
-        Field("any", "Kubeconfig, as a path or its content.", "~/.kube/config", absent="as kubectl finds it"), EVERYWHERE
+        Field("any", "Kubeconfig, as a path or its content.", "~/.kube/config", absent="as kubectl finds it"),
+        EVERYWHERE,
     ),
     "bulkhead_context": Variable(text("Context of the kubeconfig.", "home", absent="the current one"), EVERYWHERE),
     "bulkhead_components": Variable(

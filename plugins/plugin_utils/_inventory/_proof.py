@@ -97,6 +97,10 @@ VARIABLES: dict[str, Variable] = {
     "bulkhead_verify_accept_unknown": Variable(
         texts("Checks that may stay unknown.", "ovl-mtu", absent="none"), (VERIFY,)
     ),
+    "bulkhead_reports": Variable(
+        text("Folder of reports that are not named.", "reports", absent="V(reports), where the playbook was started"),
+        (VERIFY, STATUS),
+    ),
     "bulkhead_verify_reports": Variable(
         keyed("Reports about clients.", _reports("json", "junit", "html")), (VERIFY, STATUS)
     ),

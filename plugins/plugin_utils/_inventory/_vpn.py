@@ -83,7 +83,9 @@ VARIABLES: dict[str, Variable] = {
             "Images.",
             {
                 "engine": text("Of the engine. There is no public one.", "registry.example.com/engine:1"),
-                "agent": text("Of guard, overlay, controller and twins.", "registry.example.com/agent:1", absent="netshoot"),
+                "agent": text(
+                    "Of guard, overlay, controller and twins.", "registry.example.com/agent:1", absent="netshoot"
+                ),
                 "resolver": text("Of CoreDNS.", "registry.example.com/coredns:1", absent="coredns"),
                 "pull_policy": choice("When they are pulled.", PULL_POLICIES, absent="V(IfNotPresent)"),
             },

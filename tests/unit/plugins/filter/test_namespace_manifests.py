@@ -50,9 +50,8 @@ def test_segments():
 
 
 def test_bad_segments():
-    with pytest.raises(
-        AnsibleFilterError, match=r'^Namespace a: bulkhead_namespaces\[0\].segments is "arr": a list is needed'
-    ):
+    sentence = r'^bulkhead_namespaces entry a: bulkhead_namespaces\[0\].segments is "arr": a list is needed'
+    with pytest.raises(AnsibleFilterError, match=sentence):
         labels({"name": "a", "segments": "arr"})
 
 
@@ -62,13 +61,28 @@ def test_bad_segments():
         ("text", "namespace_manifests needs a list of namespaces"),
         (None, "namespace_manifests needs a list of namespaces"),
         ({"name": "a"}, "namespace_manifests needs a list of namespaces"),
-        ([{"mesh": "none"}], "bulkhead_namespaces[0] has no name"),
-        (["core"], "bulkhead_namespaces[0] has no name"),
+        (
+            [{"mesh": "none"}],
+            "bulkhead_namespaces entry without a name: bulkhead_namespaces[0].name is not given: it is needed; ",
+        ),
+        (
+            ["core"],
+            'bulkhead_namespaces entry without a name: bulkhead_namespaces[0] is "core": a mapping is needed; ',
+        ),
         (
             [{"name": "a", "mesh": "both"}],
-            "mesh of the namespace a is 'both': use one of ambient, sidecar, none, unmanaged.",
+            'bulkhead_namespaces entry a: bulkhead_namespaces[0].mesh is "both": this choice does not exist; '
+            "use ambient or sidecar or none or unmanaged.",
         ),
-        ([{"name": "a"}, {"name": "a"}], "The namespace a is listed twice"),
+        (
+            [{"name": "a", "segment": ["arr"]}],
+            "bulkhead_namespaces entry a: bulkhead_namespaces[0].segment: no such key exists; write segments, or one of "
+            "name, mesh.",
+        ),
+        (
+            [{"name": "a"}, {"name": "a"}],
+            'bulkhead_namespaces entry a: bulkhead_namespaces[1].name is "a": a namespace is listed once; ',
+        ),
     ],
 )
 def test_bad_input_is_one_sentence(value, sentence):

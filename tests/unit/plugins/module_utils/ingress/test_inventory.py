@@ -304,7 +304,7 @@ def test_a_name_that_cannot_be_one_is_told_once_for_each_place():
 
 def test_segments_of_namespaces():
     found, problems = _plan.segments(
-        [{"name": "core", "segments": ["arr", "media"]}, {"name": "other"}, {"name": "none", "segments": []}, "text"]
+        [{"name": "core", "segments": ["arr", "media"]}, {"name": "other"}, {"name": "none", "segments": []}]
     )
     assert found == {"core": frozenset({"arr", "media"}), "other": None, "none": frozenset()}
     assert problems == []
@@ -313,14 +313,14 @@ def test_segments_of_namespaces():
 @pytest.mark.parametrize(
     ("given", "sentence"),
     [
-        ("arr", 'segments is "arr": a list is needed; write segments: [arr].'),
+        ("arr", 'segments is "arr": a list is needed; write each entry behind a dash.'),
         (
             ["Arr"],
-            'segments is "Arr": a segment\'s name has up to 55 lower-case letters, digits and dashes; write segments: '
+            'segments[0] is "Arr": a segment\'s name has up to 55 lower-case letters, digits and dashes; write segments: '
             "[arr].",
         ),
     ],
 )
 def test_bad_segments(given, sentence):
     dummy, problems = _plan.segments([{"name": "core", "segments": given}])
-    assert [str(one) for one in problems] == [f"Namespace core: bulkhead_namespaces[0].{sentence}"]
+    assert [str(one) for one in problems] == [f"bulkhead_namespaces entry core: bulkhead_namespaces[0].{sentence}"]

@@ -117,7 +117,7 @@ def test_a_gateway_on_the_tailnet_alone_has_no_address_of_a_pool():
         ),
         (
             {"exposure": "both", "tailscale": {"host": "a"}},
-            'tailscale.host: no such key exists; use one of hostname, tags, proxy_class.',
+            "tailscale.host: no such key exists; use one of hostname, tags, proxy_class.",
         ),
     ],
 )
