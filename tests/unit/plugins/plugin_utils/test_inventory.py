@@ -69,8 +69,6 @@ NEEDED = [place for place, one in inventories.every(FULL) if one.needed and len(
 
 @pytest.mark.parametrize("place", NEEDED, ids=inventories.written)
 def test_each_key_that_is_needed(place: inventories.Place) -> None:
-    if place[0] == "bulkhead_vpn_clients" and place[1] == 1:
-        pytest.skip("a client that goes needs less")
     found = _judge.problems("site", inventories.without(FULL, place))
     words = place[-1] if place[0] == "bulkhead_tailnet_policy" else inventories.written(place)
     assert any(f"{words} is not given" in one or f"{words} is null" in one for one in found), found
