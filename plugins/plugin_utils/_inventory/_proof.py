@@ -97,6 +97,10 @@ VARIABLES: dict[str, Variable] = {
     "bulkhead_verify_accept_unknown": Variable(
         texts("Checks that may stay unknown.", "ovl-mtu", absent="none"), (VERIFY,)
     ),
+    "bulkhead_verify_accept_open_pods": Variable(
+        texts("Pods and workloads that look like a client and may run without a guard.", "core/backup", absent="none"),
+        (VERIFY, STATUS),
+    ),
     "bulkhead_reports": Variable(
         text("Folder of reports that are not named.", "reports", absent="V(reports), where the playbook was started"),
         (VERIFY, STATUS),
