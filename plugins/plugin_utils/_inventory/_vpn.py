@@ -14,6 +14,7 @@ from ansible_collections.bulkhead.mesh.plugins.module_utils._egress._parse impor
     STATES,
     TRANSPORTS,
 )
+from ansible_collections.bulkhead.mesh.plugins.module_utils._egress._pod_settings import CONTAINERS
 from ansible_collections.bulkhead.mesh.plugins.module_utils._egress._refuse import SUPPORTED_KINDS
 from ansible_collections.bulkhead.mesh.plugins.plugin_utils._inventory._field import (
     EVERYWHERE,
@@ -32,6 +33,32 @@ from ansible_collections.bulkhead.mesh.plugins.plugin_utils._inventory._field im
 )
 
 PULL_POLICIES = ("Always", "IfNotPresent", "Never")
+_TOLERATION = {
+    "key": text("Key of the taint.", "nas"),
+    "operator": text("Exists or Equal.", "Equal"),
+    "value": text("Its value.", "true"),
+    "effect": text("Its effect.", "NoSchedule"),
+    "tolerationSeconds": number("Seconds, with NoExecute.", 60),
+}
+_POD = {
+    "image_pull_secrets": texts("Secrets for its images.", "registry", absent="none"),
+    "node_selector": tree("Labels of nodes.", {"disk": "ssd"}, absent="any node"),
+    "tolerations": listed("Taints of nodes that it takes.", keyed("A toleration.", _TOLERATION), absent="none"),
+    "affinity": tree("As in a pod's spec.affinity.", {"nodeAffinity": {}}, absent="none"),
+    "priority_class_name": text("PriorityClass.", "high", absent="none"),
+    "resources": keyed(
+        "Requests and limits of its containers.",
+        {
+            name: keyed(
+                f"Of {name}.",
+                {kind: tree(f"Its {kind}.", {"memory": "64Mi"}) for kind in ("requests", "limits")},
+            )
+            for name in CONTAINERS
+        },
+    ),
+    "labels": tree("More labels.", {"a": "b"}, absent="none"),
+    "annotations": tree("More annotations.", {"a": "b"}, absent="none"),
+}
 _GATEWAY = {
     "name": text("Name of the gateway.", "north", needed=True),
     "namespace": text("Its namespace, out of every mesh.", "vpn", needed=True),
@@ -43,6 +70,7 @@ _GATEWAY = {
     "network": text("Network of inner addresses.", "10.222.1.0/24", absent="one is chosen"),
     "mtu": number("MTU of the tunnel.", 1420, absent="that of the configuration"),
     "state": choice("V(absent) removes it.", STATES, absent="V(present)"),
+    "pod": keyed("Where and how its pods run.", _POD),
 }
 _EGRESS = {
     "service": text("Service, as NAMESPACE/NAME.", "core/radarr", needed=True),
