@@ -15,7 +15,7 @@ from ansible_collections.bulkhead.mesh.plugins.module_utils._cluster._addons imp
 from ansible_collections.bulkhead.mesh.plugins.module_utils._cluster._finding import annotations_of, labels_of
 from ansible_collections.bulkhead.mesh.plugins.module_utils._ingress import _judge_announcement, _level, _model
 from ansible_collections.bulkhead.mesh.plugins.module_utils._ingress._status import OWNER_LABEL
-from ansible_collections.bulkhead.mesh.plugins.module_utils._kube import _applyset, _client, _discovery
+from ansible_collections.bulkhead.mesh.plugins.module_utils._kube import _applyset, _client, _discovery, _managed
 from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._config import Target
 from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._types import METADATA_ONLY, Answer, Request
 from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._wait import wait_until
@@ -33,6 +33,8 @@ _AUTOMATIC = {
 }
 _PASSING = ("Event", "Endpoints", "EndpointSlice", "PodMetrics")
 _SETS = {_applyset.ObjectSet(name, _model.HOME).id: name for name in _model.SETS}
+# The set of the role namespaces, which takes back what labels the inventory does not say any more.
+_LABELLED = _applyset.ObjectSet("bulkhead-namespaces", _model.HOME)
 _OURS = {"labelSelector": f"{_applyset.PART_OF}={_applyset.ObjectSet(_model.INGRESS_SET, _model.HOME).id}"}
 # A user who may not read it is told less, and not refused.
 _OPTIONAL = ("proxy",)
@@ -110,7 +112,12 @@ def look(
             _load_balancer(one) for one in held["services"] if one["spec"].get("type") == "LoadBalancer"
         ],
         "namespaces": {
-            one["metadata"]["name"]: {"labels": dict(labels_of(one)), "ours": bool(set_of(one)), "set": set_of(one)}
+            one["metadata"]["name"]: {
+                "labels": dict(labels_of(one)),
+                "ours": bool(set_of(one)),
+                "set": set_of(one),
+                "given": _managed.own_labels(one, _LABELLED.manager),
+            }
             for one in held["namespaces"]
         },
         "secrets": {place: bool(held[f"secret:{place}"]) for place in secrets},

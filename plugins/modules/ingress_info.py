@@ -129,10 +129,12 @@ ingress:
       elements: dict
       sample: [{namespace: web, name: front, addresses: [192.0.2.100], gateway: ""}]
     namespaces:
-      description: Namespaces by name, with their labels and which set of ours they belong to.
+      description: >-
+        Namespaces by name, with their labels, which set of ours they belong to, and C(given), the labels that the role
+        P(bulkhead.mesh.namespaces#role) and nobody else has given them.
       returned: success
       type: dict
-      sample: {web: {labels: {}, ours: false, set: ""}}
+      sample: {web: {labels: {}, ours: false, set: "", given: []}}
     secrets:
       description: Whether each of O(secrets) exists.
       returned: success

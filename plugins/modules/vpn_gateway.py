@@ -100,6 +100,12 @@ options:
       - When absent, overlaps are not noticed.
     type: dict
     default: {}
+  defer:
+    description:
+      - Whether a tunnel that carries no traffic yet is only told, in RV(failure) and RV(ignore:msg), for callers that seal
+        clients all the same and fail after that. Everything else fails at once.
+    type: bool
+    default: false
   force_conflicts:
     description:
       - Whether to take over fields that others manage with other values.
@@ -185,7 +191,7 @@ problems:
   elements: dict
 failure:
   description: What failed, for programs; RV(ignore:msg) says it in a sentence.
-  returned: failure
+  returned: failure, and with O(defer) for a tunnel that carries no traffic
   type: dict
 """
 
@@ -216,6 +222,7 @@ def spec() -> dict[str, Any]:
             "dns": {"type": "list", "elements": "str", "default": []},
             "cluster_domain": {"type": "str", "default": "cluster.local"},
             "cluster_networks": {"type": "dict", "default": {}},
+            "defer": {"type": "bool", "default": False},
             "force_conflicts": {"type": "bool", "default": False},
         },
     )
@@ -235,7 +242,11 @@ def main() -> None:
     except _vpn_gateway.Refused as exc:
         module.fail_json(msg=str(exc), problems=[one.to_dict() for one in exc.problems], changed=False)
     except KubeError as exc:
-        module.fail_json(msg=exc.msg, failure=exc.failure, changed=run.changed)
+        told = {"msg": exc.msg, "failure": exc.failure, "changed": run.changed}
+        if not (module.params["defer"] and exc.failure["reason"] == "NotReady"):
+            module.fail_json(**told)
+        module.warn(exc.msg)
+        module.exit_json(**told)
     for warning in run.warnings:
         module.warn(warning)
     if module._diff:

@@ -50,8 +50,10 @@ def attachable(planned: Segments, seen: Seen) -> dict[str, set[str]]:
     for namespace, live in (seen.namespaces or {}).items():
         if planned.get(namespace) is not None:
             continue  # the inventory decides: what it does not name any more goes away
+        # So does what an earlier run has given, unless no namespace is listed: then all are left as they are.
+        going = live.get("given") or () if planned else ()
         for label, value in live["labels"].items():
-            if label.startswith(SEGMENT_LABEL) and value == ATTACHES:
+            if label.startswith(SEGMENT_LABEL) and value == ATTACHES and label not in going:
                 found.setdefault(label[len(SEGMENT_LABEL) :], set()).add(namespace)
     return found
 

@@ -57,6 +57,16 @@ def ours(live: Mapping[str, Any], manager: str, api_version: str | None = None) 
     return None
 
 
+def own_labels(live: Mapping[str, Any], manager: str) -> list[str]:
+    """Labels that ``manager`` and nobody else has given: they go when it does not want them any more."""
+    mine: set[str] = set()
+    others: set[str] = set()
+    for entry in live["metadata"].get("managedFields") or ():
+        fields = ((entry.get("fieldsV1") or {}).get("f:metadata") or {}).get("f:labels") or {}
+        (mine if entry.get("manager") == manager else others).update(name[2:] for name in fields if name != ".")
+    return sorted(mine - others)
+
+
 def plainly_same(resource: Resource, manager: str, desired: Mapping[str, Any], live: Mapping[str, Any]) -> bool:
     """Whether applying ``desired`` would certainly change nothing."""
     fields = ours(live, manager, resource.api_version)

@@ -192,7 +192,11 @@ def test_what_is_there(run: Any) -> None:
         ),
         named("radarr", "core", spec={"type": "ClusterIP", "ports": [{"port": 7878}, {"port": 80}]}),
     )
-    calls["GET /api/v1/namespaces"] = items(named("core", labels={"a": "b"}))
+    core = named("core", labels={"a": "b", "c": "d"})
+    given = {"f:metadata": {"f:labels": {"f:a": {}}}}
+    manager = _applyset.ObjectSet("bulkhead-namespaces", "kube-system").manager
+    core["metadata"]["managedFields"] = [{"manager": manager, "fieldsV1": given}]
+    calls["GET /api/v1/namespaces"] = items(core)
     calls["GET /api/v1/namespaces/kube-system/configmaps"] = items(named("bulkhead-ingress"))
     secret = named("tls", "gateway-arr")
     secret["metadata"]["resourceVersion"] = "7"
@@ -205,6 +209,7 @@ def test_what_is_there(run: Any) -> None:
         services=["core/radarr", "core/none"],
     )
     found = result["ingress"]
+    assert found["namespaces"] == {"core": {"labels": {"a": "b", "c": "d"}, "ours": False, "set": "", "given": ["a"]}}
     assert {n: (d["version"], d["ours"], d["owner"]) for n, d in found["gateway_api"]["definitions"].items()} == {
         "httproutes.gateway.networking.k8s.io": ("v1.6.0", True, ""),
         "gateways.gateway.networking.k8s.io": ("v1.6.0", False, "helm:lb/metallb"),

@@ -350,6 +350,27 @@ def test_not_ready_says_why(run: Any, found: Any, log: Any, words: str) -> None:
     assert result["failure"]["reason"] == "NotReady"
 
 
+def test_a_tunnel_that_carries_nothing_may_be_left_to_the_caller(run: Any) -> None:
+    cluster = Cluster(found=SILENT, log={"event": "tunnel_up"})
+    result, dummy = run(cluster, defer=True)
+    assert not result.get("failed") and result["changed"] is True
+    assert result["failure"]["reason"] == "NotReady"
+    assert result["msg"].startswith("VPN gateway vpn/vpnarr is not ready after 0 s: its tunnel has no handshake")
+    assert cluster.warnings[-1] == result["msg"]
+
+
+def test_nothing_else_is_left_to_the_caller(run: Any) -> None:
+    cluster = Cluster()
+    cluster.denied.add("/api/v1/namespaces/vpn/secrets/mullvad")
+    result, dummy = run(cluster, defer=True)
+    assert result["failed"] is True and result["failure"]["code"] == 403
+    result, dummy = run(Cluster(), defer=True, dns=["one.one.one.one"])
+    assert result["failed"] is True
+    assert result["msg"] == (
+        'dns[0] is "one.one.one.one": a name server is given by its IPv4 address; write it like 10.64.0.1.'
+    )
+
+
 def test_pod_that_was_refused() -> None:
     cluster = Cluster()
     cluster.started()

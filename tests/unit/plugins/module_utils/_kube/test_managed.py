@@ -44,6 +44,20 @@ def same(kinds: Any, owner: Any, stored: Any) -> Any:
     return go
 
 
+def test_labels_that_only_one_manager_has_given() -> None:
+    def entry(manager: str, *names: str) -> Any:
+        fields = {"f:metadata": {"f:labels": {".": {}, **{f"f:{name}": {} for name in names}}}}
+        return {"manager": manager, "fieldsV1": fields}
+
+    fields = [
+        entry("ours", "a", "b"),
+        entry("kubectl-label", "b", "c"),
+        {"manager": "ours", "fieldsV1": {"f:spec": {}}},
+    ]
+    assert _managed.own_labels({"metadata": {"managedFields": fields}}, "ours") == ["a"]
+    assert _managed.own_labels({"metadata": {}}, "ours") == []
+
+
 @pytest.mark.parametrize(
     ("wanted", "live", "expected"),
     [

@@ -366,6 +366,27 @@ def test_a_segment_by_the_label_alone_and_the_inventory_wins():
     ]
 
 
+@pytest.mark.parametrize(
+    ("namespaces", "rules"),
+    [
+        ([{"name": "core"}, {"name": "films", "segments": ["media"]}], ["segment-unknown"]),
+        ([{"name": "films", "segments": ["media"]}], ["segment-unknown"]),  # it has left the list
+        ([{"name": "films", "segments": ["media", "arr"]}, {"name": "core"}], ["route-segment"]),
+        ([], []),  # nothing is kept, and no label goes
+    ],
+)
+def test_a_label_of_ours_that_will_go_lets_nobody_attach(namespaces, rules):
+    label = "bulkhead.mesh/segment-arr"
+    live = {**FACTS["namespaces"], "core": {"labels": {label: "true"}, "ours": False, "set": "", "given": [label]}}
+    assert [one[0] for one in told(changed(namespaces=namespaces), facts(namespaces=live))] == rules
+
+
+def test_a_label_of_somebody_else_stays():
+    label = "bulkhead.mesh/segment-arr"
+    live = {**FACTS["namespaces"], "core": {"labels": {label: "true"}, "ours": False, "set": "", "given": []}}
+    assert told(changed(namespaces=[{"name": "core"}]), facts(namespaces=live)) == []
+
+
 def test_an_absent_gateway_stands_in_nobodys_way():
     mine = gateway(1, address="192.0.2.101", segment="nowhere", state="absent")
     made = plan(mine, FACTS)
