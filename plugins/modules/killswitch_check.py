@@ -19,8 +19,10 @@ description:
     guard counted the refused packets.
   - Probes run in containers of this collection, by exec, with the Python of the agent's image. In containers of the user
     only three files are read, where they have a shell; otherwise the pod's spec is judged, and the result says so.
-  - Nothing is changed. With class V(C) in O(check_classes) two disposable pods and a copy of the policy are made for each
-    client and gateway, labelled C(bulkhead.mesh/twin), and removed before the module ends.
+  - Nothing is changed. With class V(C) in O(check_classes) disposable pods are made, labelled C(bulkhead.mesh/twin), and removed
+    before the module ends - for each node that runs a pod of a client or gateway, and each namespace there, one that may
+    send, and for each client or gateway one under a copy of its policy. Where policies of the namespace let an ordinary pod send
+    nothing, the first brings a policy of its own that opens the targets alone. What twins show counts for their node only.
 extends_documentation_fragment:
   - bulkhead.mesh._auth
   - bulkhead.mesh._attributes
@@ -54,7 +56,10 @@ options:
     default: [P, A]
   targets:
     description:
-      - Servers that tell a caller its address. Attempts go to them, at most five packets per check, without any data.
+      - Servers that tell a caller its address. Attempts go to them, at most five packets per check, without any data. Only
+        C(np-early) sends more - ten STUN requests a second from the twin's start on, until none was answered for three seconds
+        and for at most 15.
+      - Where pods have IPv6 addresses, C(np-enforced) needs a STUN server with one as well.
       - A kind that is not given has its default, which is a public service of somebody else; give an empty list for none.
         Names are looked up on the host that runs the module.
     type: dict
@@ -148,7 +153,8 @@ options:
     description:
       - Public addresses that must never be seen, such as that of the site's uplink.
       - When absent, those that an unprotected twin is seen under (class V(C)); without both nothing can be told apart,
-        and the verdict is V(unknown). Addresses of nodes are always added.
+        and the verdict is V(unknown). Addresses of nodes are always added; a node whose addresses cannot be read, or with class
+        V(C) one from which no twin saw an address, makes C(ctl-real) V(unknown).
     type: list
     elements: str
     default: []
@@ -319,7 +325,9 @@ clients:
       type: str
       sample: protected
     layers:
-      description: Each layer with V(holds), V(broken) or V(unknown).
+      description:
+        - Each layer with V(holds), V(late), V(broken) or V(unknown).
+        - A policy is V(late) when the network enforces it only some time after a pod's start; it does not count as one that holds.
       returned: always
       type: dict
       sample: {guard: holds, policy: holds, gateway_firewall: holds, gateway_policy: holds}
@@ -358,7 +366,7 @@ clients:
       elements: str
       sample: []
 checks:
-  description: Every check on every pod and gateway. Addresses are not in it.
+  description: Every check on every pod, client and gateway, and on the inventory. Addresses are not in it.
   returned: success, or when a client is not as required
   type: list
   elements: dict
@@ -369,7 +377,7 @@ checks:
       type: str
       sample: pod-dev-bind
     target:
-      description: Namespace and name of the pod or gateway.
+      description: Namespace and name of the pod, client or gateway; V(inventory) for the check of the whole.
       returned: always
       type: str
       sample: downloads/qbittorrent-0
@@ -423,6 +431,11 @@ checks:
       returned: always
       type: float
       sample: 2.1
+    node:
+      description: Where the pod runs. What was seen counts for this node only.
+      returned: always
+      type: str
+      sample: node-1
     leak:
       description: Whether a packet demonstrably got past the VPN.
       returned: always

@@ -52,6 +52,7 @@ OBJECTS = {
 }
 RULES = {"client rules": "client", "gateway rules": "gateway"}
 _TASKS = "/run/containerd/io.containerd.runtime.v2.task/k8s.io"
+LATE = "late=4s"  # longer than a pod takes from its address to its first program, also on a busy machine
 _PATIENCE = 15.0  # seconds until the API server takes a changed admission policy into account
 
 
@@ -152,6 +153,7 @@ class Stage:
                 lambda: lab_call(self.paths, "proxy-arp", value="off"),
             ),
             "enforcer off": (lambda: netpol("mode", "off"), lambda: netpol("mode", "on")),
+            "enforcer late": (lambda: netpol("mode", LATE), lambda: netpol("mode", "on")),
             "target down": (
                 lambda: lab_call(self.paths, "stop", name="target"),
                 lambda: lab_call(self.paths, "start", name="target"),

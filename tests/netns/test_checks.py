@@ -19,7 +19,8 @@ from world import DIRECT, HERE, INNER_GATEWAY, TARGET4, TARGET6, World
 
 pytest.importorskip("ansible_collections.bulkhead.mesh")
 
-from ansible_collections.bulkhead.mesh.plugins.module_utils._checks import _gather, _plan, _registry, _remote
+from ansible_collections.bulkhead.mesh.plugins.module_utils import _sources
+from ansible_collections.bulkhead.mesh.plugins.module_utils._checks import _gather, _plan, _registry, _remote, _twins
 from ansible_collections.bulkhead.mesh.plugins.module_utils._checks._evidence import (
     GatewayEvidence,
     Inside,
@@ -190,6 +191,29 @@ def test_rules_of_an_older_agent_are_compared_by_its_own_files(checked: World, t
     # What the guard admits directly is read as it is, whatever the agent: the inventory says what it should be.
     found = run_probe(checked, "client", {**request, "facts": ["direct"]})
     assert not isinstance(found, Missing) and found.fact("direct") == DIRECT
+
+
+def test_the_first_program_of_a_twin_counts_answers_until_they_end(checked: World) -> None:
+    """Where packets get out from the first instant on, and where the guard lets none out."""
+    source = _sources.read(_remote)["early.py"]
+    told = {}
+    for pod, enough in (("plain", 3), ("client", 0)):
+        targets = [{"id": one.id, "target": one.address, "port": one.port} for one in TARGETS if one.kind == "stun"]
+        orders = {**_twins.orders(targets, enough), "quiet": 1.0, "longest": 4.0}
+        argv = [sys.executable, "-I", "-c", source, _agent_source.read()["wire.py"], json.dumps(orders)]
+        checked.start(f"early-{pod}", checked.enter(f"pod-{pod}", *argv))
+        found = run_probe(checked, pod, {"facts": ["early", "six"], "steps": []})
+        assert not isinstance(found, Missing)
+        early = _plan.parse_early(found.fact("early"))
+        assert not isinstance(early, Missing), early
+        told[pod] = early
+        assert found.fact("six") is True
+    free = told["plain"].targets["stun1"]
+    assert free.answered == free.sent == 3 and free.first is not None and free.last is not None
+    # The guarded pod's own way is the tunnel, so IPv4 is answered there; by IPv6 nothing can be sent at all.
+    assert told["client"].targets["stun1"].answered > 3
+    six = told["client"].targets["stun1-v6"]
+    assert (six.sent, six.answered) == (0, 0) and six.unsent > 0
 
 
 def test_ipv6_default_that_came_back(checked: World) -> None:

@@ -43,8 +43,15 @@ ERROR_CLASSES = {
     **dict.fromkeys(SILENCE, "no answer"),
 }
 NOT_MADE = "not made"
+SIX = "-v6"  # end of the id of a target with an IPv6 address
+NO_SIX = (*ROUTING, "EAFNOSUPPORT")  # how an attempt ends where there is no way out by IPv6 at all
 # A dropped SYN shows as a timeout; the sender of a datagram is told at once when the pod's own rules refuse it.
 STREAMS = ("http", "https", "tcp", "dns_tcp")
+
+
+def is_six(attempt: Attempt) -> bool:
+    """Whether an attempt went to an IPv6 address, which its target's id tells."""
+    return attempt.target.endswith(SIX)
 
 
 def error_class(outcome: str) -> str:
@@ -171,6 +178,8 @@ def exits(site: Site, step: Step | Missing, targets: int, control_id: str = "ctl
         return unknown(f"fewer than {targets} targets answered with our nonce", text, **more)
     if not site.learnt:
         return unknown("no real address is known, so nothing can be told apart (ctl-real)", text, **more)
+    if site.gaps:
+        return unknown(f"not every real address is known (ctl-real): {'; '.join(site.gaps)}", text, **more)
     if any(not one.seen for one in good):
         return unknown("an answer does not say which address it saw", text, **more)
     return passed(text, **more)

@@ -112,13 +112,35 @@ class ServicesView:
 
 
 @dataclass(frozen=True)
+class Early:
+    """What one twin sent to one target from its first instant on, and how many answers came; ``first`` and ``last`` of them in
+    seconds after that instant. ``unsent`` are packets that the kernel did not take."""
+
+    sent: int = 0
+    unsent: int = 0
+    answered: int = 0
+    first: float | None = None
+    last: float | None = None
+
+
+@dataclass(frozen=True)
+class FirstSeconds:
+    """By target, for as long as was ``watched``."""
+
+    watched: float = 0.0
+    targets: Mapping[str, Early] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Twins:
-    """Two unguarded pods on one node at one moment: one under a copy of the policy's egress rules, one under none."""
+    """Two unguarded pods on one node at one moment: one under a copy of the policy's egress rules, one that may send."""
 
     covered: Probe | Missing
     control: Probe | Missing
     same_node: bool = True
     open_seconds: float = 0.0  # how long the covered twin got through before it was cut off
+    covered_early: FirstSeconds | Missing = Missing("its first seconds were not watched")
+    control_early: FirstSeconds | Missing = Missing("its first seconds were not watched")
 
 
 @dataclass(frozen=True)
@@ -153,13 +175,14 @@ class MeshView:
 class Site:
     """What holds for all pods. ``real`` are addresses outside the VPN; ``learnt`` says whether they are known well.
 
-    ``exits`` are addresses the provider is declared to use, empty when nothing is declared.
+    ``exits`` are addresses the provider is declared to use, empty when nothing is declared. ``gaps`` say which real addresses
+    may be unknown.
     """
 
     real: frozenset[str] = frozenset()
     learnt: tuple[str, ...] = ()
     exits: frozenset[str] = frozenset()
-    has_ipv6_target: bool = False
+    gaps: tuple[str, ...] = ()
 
     def address_class(self, seen: str) -> str:
         """Whose address that is; without known real addresses nothing is the VPN's but what was declared."""
@@ -197,6 +220,11 @@ class GatewayEvidence:
         alive = [one for one in self.pods if "deletionTimestamp" not in one["metadata"]]
         return alive[0] if len(alive) == 1 else Missing(f"the gateway has {len(alive)} pods, not one")
 
+    @property
+    def node(self) -> str:
+        """Where that pod runs; empty where there is not one."""
+        return "" if isinstance(self.pod, Missing) else str(self.pod["spec"].get("nodeName") or "")
+
 
 @dataclass(frozen=True)
 class PodEvidence:
@@ -215,6 +243,11 @@ class PodEvidence:
     twins: Twins | Missing = Missing("no twins were made")
     gateway: GatewayEvidence | Missing = Missing("the gateway was not looked at")
     mesh: MeshView | Missing = Missing("the mesh was not looked at")
+
+    @property
+    def node(self) -> str:
+        """Where the pod runs; empty where it runs nowhere yet."""
+        return str(self.pod["spec"].get("nodeName") or "")
 
 
 @dataclass(frozen=True)

@@ -11,17 +11,15 @@ Everything that goes wrong here becomes a ``Missing`` with the reason, so that n
 from __future__ import annotations
 
 import json
-import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.bulkhead.mesh.plugins.module_utils import _sources
-from ansible_collections.bulkhead.mesh.plugins.module_utils._checks import _controls, _plan, _remote, _twins
-from ansible_collections.bulkhead.mesh.plugins.module_utils._checks._evidence import Inside, Probe, Twins
+from ansible_collections.bulkhead.mesh.plugins.module_utils._checks import _plan, _remote, _twins
+from ansible_collections.bulkhead.mesh.plugins.module_utils._checks._evidence import Inside, Probe
 from ansible_collections.bulkhead.mesh.plugins.module_utils._checks._result import Missing
 from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._client import Caller
 from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._errors import KubeError
@@ -34,6 +32,7 @@ if TYPE_CHECKING:
     from ansible_collections.bulkhead.mesh.plugins.module_utils._checks._remote import (  # noqa: F401
         answer,
         attempts,
+        early,
         facts,
         pages,
         place,
@@ -44,7 +43,6 @@ if TYPE_CHECKING:
 COMMAND = ("python3", "-I", "-c", _remote.BOOT)
 # One look into a container of the user's; it may have no shell, and then nothing is known from inside.
 LOOK = "readlink /proc/self/ns/net; echo --; cat /etc/resolv.conf; echo --; grep Cap /proc/self/status"
-SETTLE = 15.0  # seconds a network may take to put a new policy in force for a new pod
 
 
 @dataclass(frozen=True)
@@ -114,42 +112,7 @@ def parse_look(text: str) -> Inside | Missing:
     return Inside(netns, parts[1], bits)
 
 
-# -- twins ---------------------------------------------------------------------
-
-
-def twins(
-    runner: Runner, pod: Mapping[str, Any], policy: Mapping[str, Any], image: str, targets: Sequence[_plan.Target]
-) -> Twins | Missing:
-    """Two twins beside ``pod``, one under a copy of ``policy``; pods and copy are gone afterwards."""
-    namespace = pod["metadata"]["namespace"]
-    run = secrets.token_hex(4)
-    copy_ = _twins.policy(f"bulkhead-twin-{run}", run, policy)
-    pods = {
-        side: _twins.pod(f"bulkhead-twin-{run}-{side}", run, side, pod, image)
-        for side in (_twins.COVERED, _twins.CONTROL)
-    }
-    path = f"/apis/networking.k8s.io/v1/namespaces/{namespace}/networkpolicies"
-    made: list[str] = []
-    try:
-        # The copy comes first: nothing may depend on how fast a network notices a policy for a pod that runs.
-        for where, what, body in (
-            (path, "networkpolicies", copy_),
-            *((f"/api/v1/namespaces/{namespace}/pods", "pods", one) for one in pods.values()),
-        ):
-            made.append(f"{where}/{body['metadata']['name']}")
-            answer = runner.api.call(Request(where, f"create {what} in {namespace}", method="POST", body=body))
-            if not answer.ok:
-                return Missing(f"a twin cannot be made in {namespace}: {answer.message}")
-        live = {side: running(runner, namespace, one["metadata"]["name"]) for side, one in pods.items()}
-        for side, one in live.items():
-            if isinstance(one, Missing):
-                return Missing(f"{side} twin: {one}")
-        return _tried(runner, namespace, live, targets)
-    except KubeError as exc:
-        return Missing(exc.msg)
-    finally:
-        for where in reversed(made):
-            remove(runner.api, where)
+# -- pods that are made for a probe; what is done with twins stands in _twin_run ----
 
 
 def running(runner: Runner, namespace: str, name: str) -> Mapping[str, Any] | Missing:
@@ -171,30 +134,6 @@ def running(runner: Runner, namespace: str, name: str) -> Mapping[str, Any] | Mi
     return Missing(str(why)) if why else held
 
 
-def _tried(runner: Runner, namespace: str, live: Mapping[str, Any], targets: Sequence[_plan.Target]) -> Twins:
-    def one(side: str) -> Probe | Missing:
-        place = Place(namespace, live[side]["metadata"]["name"], _twins.CONTAINER)
-        steps = _plan.twin_steps(targets, 2.0, side == _twins.CONTROL)
-        return probe(runner, place, {"facts": ["netns"]}, steps)
-
-    started, late = runner.clock(), 0.0
-    while True:
-        with ThreadPoolExecutor(max_workers=2) as pool:
-            covered, control = pool.map(one, (_twins.COVERED, _twins.CONTROL))
-        elapsed = runner.clock() - started
-        if isinstance(covered, Missing) or not _leaked(covered) or elapsed >= SETTLE:
-            break
-        late = elapsed
-        runner.pause(1.0)
-    nodes = {twin["spec"].get("nodeName") for twin in live.values()}
-    return Twins(covered, control, len(nodes) == 1, round(late, 1))
-
-
-def _leaked(covered: Probe) -> bool:
-    step = covered.step("plain")
-    return not isinstance(step, Missing) and bool(_controls.spoke(step.attempts))
-
-
 def sweep(api: Caller, namespace: str, now: datetime) -> None:
     """Remove twins and copies that are older than a twin can live: a killed run left them behind."""
     limit = (now - timedelta(seconds=2 * _twins.LIFE)).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -214,3 +153,10 @@ def remove(api: Caller, where: str) -> None:
         api.call(Request(where, f"delete {where}", method="DELETE", query={"gracePeriodSeconds": "0"}))
     except KubeError:
         pass
+
+
+def create(api: Caller, where: str, body: Mapping[str, Any]) -> str:
+    """Make one object; why it cannot be made, empty if it was."""
+    what = f"{where.rpartition('/')[2]} in {body['metadata']['namespace']}"
+    answer = api.call(Request(where, f"create {what}", method="POST", body=dict(body)))
+    return "" if answer.ok else answer.message or f"status {answer.status}"

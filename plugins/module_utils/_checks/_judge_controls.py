@@ -21,6 +21,7 @@ from ansible_collections.bulkhead.mesh.plugins.module_utils._checks._result impo
 TOOLS = ("nft", "ip", "bridge")
 COUNTED = 3  # packets sent to a sealed port by ctl-counter
 LEAK_STEPS = ("pod-direct", "pod-dev-bind")
+SIX = "pod-v6"
 
 
 def step_of(probe: Probe | Missing, name: str) -> Step | Missing:
@@ -66,9 +67,11 @@ def target(evidence: PodEvidence) -> Finding:
 
 
 def real(evidence: PodEvidence) -> Finding:
-    """ctl-real: addresses outside the VPN are known, declared or seen by an unprotected twin."""
+    """ctl-real: addresses outside the VPN are known, declared or seen by an unprotected twin, of every node concerned."""
     if not evidence.site.learnt:
         return unknown("no real_addresses are declared and no unprotected twin saw one")
+    if evidence.site.gaps:
+        return unknown("; ".join(evidence.site.gaps))
     return passed(" and ".join(evidence.site.learnt))
 
 
@@ -108,6 +111,11 @@ def detect(evidence: PodEvidence) -> Finding:
         if _controls.leaks(evidence.site, step) is None:
             return unknown(f"{name} saw no leak where nothing prevents one", _controls.summary(step.attempts))
         seen.append(name)
+    plain, six = (step_of(evidence.twins.control, name) for name in ("plain", SIX))
+    if not isinstance(plain, Missing) and any(_controls.is_six(one) for one in _controls.answered(plain.attempts)):
+        if isinstance(six, Missing) or _controls.leaks(evidence.site, six) is None:
+            return unknown(f"{SIX} saw no leak where nothing prevents one")
+        seen.append(SIX)
     return passed(f"{', '.join(seen)} fail in an unguarded twin", address_class="real")
 
 

@@ -15,8 +15,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ansible_collections.bulkhead.mesh.plugins.module_utils._checks._evidence import Attempt, Probe, Step
-from ansible_collections.bulkhead.mesh.plugins.module_utils._checks._judge_controls import COUNTED
+from ansible_collections.bulkhead.mesh.plugins.module_utils._checks._evidence import (
+    Attempt,
+    Early,
+    FirstSeconds,
+    Probe,
+    Step,
+)
+from ansible_collections.bulkhead.mesh.plugins.module_utils._checks._judge_controls import COUNTED, SIX
 from ansible_collections.bulkhead.mesh.plugins.module_utils._checks._result import Missing
 
 NOBODY, ROOT = 65534, 0
@@ -126,10 +132,24 @@ def gateway_steps(targets: Sequence[Target], timeout: float, tunnel: str) -> lis
 
 def twin_steps(targets: Sequence[Target], timeout: float, control: bool) -> list[Entry]:
     """Attempts in a twin: the plain way, and in the control what the leak checks of a client try."""
-    plain = [entry(one, timeout) for one in (*_of(targets, "stun")[:1], *_of(targets, "http")[:1])]
+    plain = [entry(one, timeout) for one in twin_targets(targets)]
     leaking = leak_steps(targets, timeout) if control else []
+    six = _of(targets, "stun", six=True)[:1] if control else []
+    if six:
+        leaking.append(_step(SIX, [entry(one, timeout, method="bindtodevice", device=POD_DEVICE) for one in six]))
     # A twin has no capabilities at all: one user is enough.
     return [_step("plain", plain), *({**one, "uids": []} for one in leaking)]
+
+
+def twin_targets(targets: Sequence[Target]) -> list[Target]:
+    """The targets of twins: one of each kind, by IPv4 and by IPv6."""
+    return [one for six in (False, True) for kind in ("stun", "http") for one in _of(targets, kind, six=six)[:1]]
+
+
+def early_targets(targets: Sequence[Target]) -> list[Entry]:
+    """Those of a twin's first program, which knows one protocol only."""
+    found = [one for one in twin_targets(targets) if one.kind == "stun"]
+    return [{"id": one.id, "target": one.address, "port": one.port} for one in found]
 
 
 def looked_up(targets: Sequence[Target], node: str) -> dict[str, dict[str, str]]:
@@ -156,6 +176,16 @@ def parse(answer: Any) -> Probe | Missing:
     except (TypeError, KeyError, ValueError, AttributeError) as exc:
         return Missing(f"the probe's answer has an unexpected form ({type(exc).__name__}: {exc})")
     return Probe(facts, steps)
+
+
+def parse_early(found: Any) -> FirstSeconds | Missing:
+    """What a twin's first program told; anything of another form is no evidence."""
+    if isinstance(found, Missing):
+        return found
+    try:
+        return FirstSeconds(float(found["watched"]), {id_: Early(**one) for id_, one in found["targets"].items()})
+    except (TypeError, KeyError, ValueError, AttributeError) as exc:
+        return Missing(f"the first program's answer has an unexpected form ({type(exc).__name__}: {exc})")
 
 
 def _parse_step(one: Mapping[str, Any]) -> Step:

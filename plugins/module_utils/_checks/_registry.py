@@ -84,6 +84,7 @@ _NP = (
     ("np-selects", "P", "the policy applies to these pods and no other", "exactly the live pods", _P.selects),
     ("np-union", "P", "no other policy opens more", "no rule of others that is wider", _P.union),
     ("np-enforced", "C", "the network enforces the policy", "covered twin: nothing, control: nonce", _P.enforced),
+    ("np-early", "C", "it does so from a pod's first instant on", "covered twin: nothing, control: nonce", _P.early),
 )
 
 # In this order: what others need comes first.
@@ -209,4 +210,5 @@ def _result(one: Check, evidence: Any, finding: Finding) -> Result:
         duration_s=round(finding.duration_s, 3),
         leak=finding.leak,
         dataplane=_judge_mesh.dataplane(evidence) if about_mesh else "",
+        node=getattr(evidence, "node", ""),
     )

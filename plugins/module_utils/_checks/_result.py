@@ -30,6 +30,7 @@ class Result:
     ``control`` is the id of the check that shows the attempt could have succeeded, ``counter_delta`` the packets the
     guard counted meanwhile, ``address_class`` whose address the far end saw: ``real`` means a leak. ``leak`` says that
     a packet demonstrably went past the VPN. ``dataplane`` is ``ztunnel`` or what stands in for it, for checks of the mesh.
+    ``node`` is where the pod runs: what was seen counts for that node only.
     Addresses themselves are never in a result.
     """
 
@@ -47,6 +48,7 @@ class Result:
     duration_s: float = 0.0
     leak: bool = False
     dataplane: str = ""
+    node: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """For a module's result; ``check_class`` is called ``class`` there."""

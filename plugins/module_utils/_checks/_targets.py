@@ -11,6 +11,7 @@ import ipaddress
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from ansible_collections.bulkhead.mesh.plugins.module_utils._checks._controls import SIX
 from ansible_collections.bulkhead.mesh.plugins.module_utils._checks._plan import Target
 
 # Services that tell a caller its address. Google and Cloudflare document none of them as an interface for this, so a
@@ -43,7 +44,7 @@ def parse(given: Mapping[str, Any] | None, lookup: Callable[[str], list[str]]) -
                 continue
             targets += [
                 Target(
-                    id=f"{kind}{number}" + ("-v6" if ":" in address else ""),
+                    id=f"{kind}{number}" + (SIX if ":" in address else ""),
                     kind=kind,
                     address=address,
                     port=int(one.get("port") or PORTS[kind]),

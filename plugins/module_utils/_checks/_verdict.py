@@ -24,7 +24,9 @@ from ansible_collections.bulkhead.mesh.plugins.module_utils._checks._result impo
     worst,
 )
 
-HOLDS, BROKEN = "holds", "broken"
+HOLDS, BROKEN, LATE = "holds", "broken", "late"
+# A layer that holds only some time after a pod's start does not count: what a client sends first is what names it.
+WORDS = {LATE: "late: packets got out at a pod's start"}
 PROTECTED, SINGLE, UNPROTECTED = "protected", "protected_single_layer", "unprotected"
 VERDICTS = (PROTECTED, SINGLE, UNKNOWN, UNPROTECTED)  # best first; unknown is never as good as what was asked for
 REQUIREMENTS = (PROTECTED, SINGLE)
@@ -34,15 +36,18 @@ REQUIREMENTS = (PROTECTED, SINGLE)
 class Layer:
     """``proofs`` have to pass, all of them, on every pod of the client or on its gateway.
 
-    ``void`` are checks without which the proofs prove nothing; those that were skipped do not count.
+    ``void`` are checks without which the proofs prove nothing; those that were skipped do not count. ``start`` are proofs that it
+    holds from a pod's first instant on: where only those failed, it is late and not broken.
     """
 
     name: str
     on: str
     proofs: tuple[str, ...]
     void: tuple[str, ...] = ()
+    start: tuple[str, ...] = ()
 
 
+_START = ("np-early",)
 _POLICY = ("np-exists", "np-shape", "np-selects", "np-union", "np-enforced")
 GUARD = Layer(
     "guard",
@@ -62,9 +67,9 @@ GUARD = Layer(
     void=("ctl-detect",),  # a probe that sees no leak where there is one says nothing where it sees none
 )
 # hostNetwork: what a policy means for such a pod is undefined.
-POLICY = Layer("policy", "client", ("pod-hostnet", *_POLICY))
+POLICY = Layer("policy", "client", ("pod-hostnet", *_POLICY), start=_START)
 FIREWALL = Layer("gateway_firewall", "gateway", ("gw-rules", "gw-clear"))
-GATEWAY_POLICY = Layer("gateway_policy", "gateway", _POLICY)
+GATEWAY_POLICY = Layer("gateway_policy", "gateway", _POLICY, start=_START)
 # Ways out, each with the layers that stand on it.
 WAYS = {"by the pod's own network": (GUARD, POLICY), "by the gateway's own network": (FIREWALL, GATEWAY_POLICY)}
 LAYERS = tuple(layer for layers in WAYS.values() for layer in layers)
@@ -76,7 +81,7 @@ BESIDE = ("pod-stray",)
 
 @dataclass(frozen=True)
 class Verdict:
-    """``layers``: name -> holds, broken or unknown. ``holding`` are the layers of the weakest way that hold."""
+    """``layers``: name -> holds, late, broken or unknown. ``holding`` are the layers of the weakest way that hold."""
 
     verdict: str
     layers: Mapping[str, str]
@@ -99,13 +104,25 @@ class Verdict:
 
 def layer_state(layer: Layer, targets: Mapping[str, Sequence[Result]]) -> str:
     """State of one layer over all targets (pod or gateway -> results); without any target: unknown."""
-    found = []
+    found, late = [], False
     for results in targets.values():
         by_id = {one.id: one.result for one in results}
         found += [by_id.get(proof, UNKNOWN) for proof in layer.proofs]
         found += [UNKNOWN for control in layer.void if by_id.get(control, PASS) not in (PASS, SKIPPED)]
+        from_start = [by_id.get(proof, UNKNOWN) for proof in layer.start]
+        late = late or FAIL in from_start
+        found += [one for one in from_start if one != FAIL]
     state = worst(found)
-    return {PASS: HOLDS, FAIL: BROKEN}.get(state, UNKNOWN)
+    return {PASS: LATE if late else HOLDS, FAIL: BROKEN}.get(state, UNKNOWN)
+
+
+def _nodes(layer: Layer, targets: Mapping[str, Sequence[Result]]) -> str:
+    """On which nodes a layer does not hold, where there are several and it does on others; in words."""
+    nodes = {target: next((one.node for one in results if one.node), "") for target, results in targets.items()}
+    bad = {nodes[target] for target, results in targets.items() if layer_state(layer, {target: results}) != HOLDS}
+    if len(set(nodes.values())) < 2 or not bad:
+        return ""
+    return f" on node {', '.join(sorted(bad))}"
 
 
 def judge(
@@ -118,7 +135,8 @@ def judge(
     failing = tuple(_named(every, FAIL))
     unproven = tuple(_named(every, UNKNOWN))
     way, holding, verdict = _weakest(states)
-    reason = _reason(verdict, way, holding, states)
+    places = {layer.name: _nodes(layer, targets[layer.on]) for layer in LAYERS}
+    reason = _reason(verdict, way, holding, states, places)
     leaking = [one for one in every if one.leak]
     wrong_exit = _of(EXITS, pods, gateway, FAIL)
     beside = [one for one in workload if one.id in BESIDE and one.result == FAIL]
@@ -153,10 +171,16 @@ def _weakest(states: Mapping[str, str]) -> tuple[str, tuple[str, ...], str]:
     return max(found, key=lambda one: VERDICTS.index(one[2]))
 
 
-def _reason(verdict: str, way: str, holding: Sequence[str], states: Mapping[str, str]) -> str:
+def _reason(
+    verdict: str, way: str, holding: Sequence[str], states: Mapping[str, str], places: Mapping[str, str]
+) -> str:
     if verdict == PROTECTED:
         return "two layers hold on every way out"
-    rest = [f"{layer.name} {states[layer.name]}" for layer in WAYS[way] if layer.name not in holding]
+    rest = [
+        f"{layer.name} {WORDS.get(states[layer.name], states[layer.name])}{places[layer.name]}"
+        for layer in WAYS[way]
+        if layer.name not in holding
+    ]
     held = f"only {holding[0]} holds" if holding else "no layer is shown to hold"
     return f"{held} {way} ({', '.join(rest)})"
 
@@ -197,7 +221,7 @@ def acceptable(
     reasons = []
     if VERDICTS.index(verdict.verdict) > VERDICTS.index(require):
         reasons.append(f"the verdict is {verdict.verdict}, required is {require}: {verdict.reason}")
-    proofs = {proof for layer in LAYERS for proof in layer.proofs} if require == SINGLE else set()
+    proofs = {proof for layer in LAYERS for proof in (*layer.proofs, *layer.start)} if require == SINGLE else set()
     reasons += unlike_pass((one for one in results if one.id not in proofs), accept_unknown)
     return list(dict.fromkeys(reasons))
 

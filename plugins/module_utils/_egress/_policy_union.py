@@ -40,6 +40,12 @@ def openings(
     return found
 
 
+def limits(policy: Mapping[str, Any], pod: Mapping[str, Any]) -> bool:
+    """Whether a policy says what this pod of its namespace may send."""
+    spec = policy["spec"]
+    return bool(_chosen(spec.get("podSelector") or {}, [pod])) and _limits_egress(spec)
+
+
 def _chosen(selector: Mapping[str, Any], pods: Iterable[Mapping[str, Any]]) -> list[str]:
     taken = [one["metadata"] for one in pods if _selector.matches(selector, one["metadata"].get("labels") or {})]
     return [one["name"] for one in taken]

@@ -18,6 +18,7 @@ from ansible_collections.bulkhead.mesh.plugins.module_utils._checks import (
     _judge_pod,
     _plan,
     _registry,
+    _twin_run,
     _verdict,
 )
 from ansible_collections.bulkhead.mesh.plugins.module_utils._checks._evidence import (
@@ -35,6 +36,8 @@ from ansible_collections.bulkhead.mesh.plugins.module_utils._egress._model impor
 from ansible_collections.bulkhead.mesh.plugins.module_utils._killswitch import (
     _inventory,
     _mesh,
+    _places,
+    _pods,
     _read,
     _services,
     _wanted,
@@ -68,12 +71,8 @@ class _Pending:
 
     probes: dict[str, Future[Any]] = field(default_factory=dict)
     looks: dict[tuple[str, str], Future[Any]] = field(default_factory=dict)
-    twins: dict[str, Future[Any]] = field(default_factory=dict)
+    twins: list[tuple[_twin_run.Group, Future[Any]]] = field(default_factory=list)
     calls: dict[str, Future[Any]] = field(default_factory=dict)  # into clients, through the mesh
-
-
-def _name(pod: Mapping[str, Any]) -> str:
-    return f"{pod['metadata']['namespace']}/{pod['metadata']['name']}"
 
 
 class Run:
@@ -122,7 +121,7 @@ class Run:
     def _start(self, pool: ThreadPoolExecutor) -> _Pending:
         pending = _Pending()
         active = _registry.ACTIVE in self.options.classes
-        if _registry.DISPOSABLE in self.options.classes:
+        if self._makes_twins:
             homes = {one.namespace for one in (*self.clients, *self.gateways.values())}
             for namespace in sorted(homes):
                 _gather.sweep(self.runner.api, namespace, datetime.now(timezone.utc))
@@ -130,11 +129,13 @@ class Run:
             self._start_calls(pool, pending)
         for client in self.clients:
             for pod in self._pods(client):
-                pending.probes[_name(pod)] = pool.submit(self._probe_client, client, pod, active)
+                pending.probes[_pods.name(pod)] = pool.submit(self._probe_client, client, pod, active)
                 for container in _judge_pod.own_containers(pod):
-                    if container["name"] in _running(pod):
+                    if container["name"] in _pods.running(pod):
                         place = Place(pod["metadata"]["namespace"], pod["metadata"]["name"], container["name"])
-                        pending.looks[_name(pod), container["name"]] = pool.submit(_gather.look, self.runner, place)
+                        pending.looks[_pods.name(pod), container["name"]] = pool.submit(
+                            _gather.look, self.runner, place
+                        )
         for name in self.gateways:
             pods = self.gateway_pods[name]
             if not isinstance(pods, Missing) and len(pods) == 1:
@@ -149,39 +150,29 @@ class Run:
             for pod in self._pods(client):
                 image = self.options.image or _wanted.image_of(pod, _judge_pod.GUARD)
                 if image and (pod.get("status") or {}).get("podIP"):
-                    pending.calls[_name(pod)] = pool.submit(_mesh.call_in, self.runner, source, pod, image)
+                    pending.calls[_pods.name(pod)] = pool.submit(_mesh.call_in, self.runner, source, pod, image)
 
     def _start_twins(self, pool: ThreadPoolExecutor, pending: _Pending) -> None:
+        needs = []
         for client in self.clients:
-            wanted = self._wanted(client)
-            pods = [one for one in self._pods(client) if one["spec"].get("nodeName")]
+            wanted, pods = self._wanted(client), self._pods(client)
             if pods and not isinstance(wanted, Missing):
                 image = self.options.image or _wanted.image_of(pods[0], _judge_pod.GUARD)
-                self._submit_twins(pool, pending, client.id, pods[0], wanted.policy, image)
+                needs.append(_places.Need(client.id, pods, wanted.policy, image))
         for name, gateway in self.gateways.items():
             policy = _wanted.gateway_policy(gateway, self.configs[name], self.seen)
             found = self.gateway_pods[name]
             if found and not isinstance(policy, Missing) and not isinstance(found, Missing):
                 image = self.options.image or _wanted.image_of(found[0], FIREWALL)
-                self._submit_twins(pool, pending, f"gateway/{name}", found[0], policy, image)
+                needs.append(_places.Need(f"gateway/{name}", found, policy, image))
+        for group in _places.groups(needs, self.seen.held.all("NetworkPolicy")):
+            pending.twins.append((group, pool.submit(_twin_run.run, self.runner, group, self.options.targets)))
 
     def _wanted(self, client: Client) -> _wanted.Wanted | Missing:
         gateway = self.gateways.get(client.gateway)
         if gateway is None:
             return Missing(f"gateway {client.gateway} is not known")
         return _wanted.client(client, gateway, self.seen, self.options.mesh)
-
-    def _submit_twins(
-        self,
-        pool: ThreadPoolExecutor,
-        pending: _Pending,
-        key: str,
-        pod: Mapping[str, Any],
-        policy: Mapping[str, Any],
-        image: str | None,
-    ) -> None:
-        if image:
-            pending.twins[key] = pool.submit(_gather.twins, self.runner, pod, policy, image, self.options.targets)
 
     def _pods(self, client: Client) -> list[dict[str, Any]]:
         pods = self.pods[client.id]
@@ -191,7 +182,7 @@ class Run:
         config = _wanted.config_of(pod, _judge_pod.GUARD)
         if isinstance(config, Missing):
             return config
-        if _judge_pod.OVERLAY not in _running(pod):
+        if _judge_pod.OVERLAY not in _pods.running(pod):
             return Missing(f"{_judge_pod.OVERLAY} does not run")
         status = pod.get("status") or {}
         request = {
@@ -214,7 +205,7 @@ class Run:
         config = self.configs[name]
         if isinstance(config, Missing):
             return config
-        if KEEPER not in _running(pod):
+        if KEEPER not in _pods.running(pod):
             return Missing(f"{KEEPER} does not run")
         request = {"facts": list(_plan.GATEWAY_FACTS), "table": _plan.GATEWAY_TABLE, "config": config}
         tunnel = str(config.get("tunnel_device", "tun0"))
@@ -224,37 +215,40 @@ class Run:
 
     # -- judging ---------------------------------------------------------------
 
-    def site(self, twins: Mapping[str, Twins | Missing]) -> Site:
-        """Real addresses: declared, those of the nodes, and those that unprotected twins were seen under."""
+    def site(self, shown: _places.Shown, pods: Sequence[Mapping[str, Any]]) -> Site:
+        """Real addresses: declared, those of the nodes, and those that unprotected twins were seen under. ``pods`` are those
+        that this is about, with the gateway between them and the world."""
         learnt = ["declared"] if self.options.real else []
-        real = {*self.options.real, *_wanted.node_addresses(self.seen.held.all("Node"))}
-        observed = {
-            attempt.seen
-            for one in twins.values()
-            if not isinstance(one, Missing) and not isinstance(one.control, Missing)
-            for step in one.control.steps.values()
-            for attempt in step.attempts
-            if attempt.outcome == "answered" and attempt.seen
-        }
+        observed = {seen for one in shown.values() if not isinstance(one, Missing) for seen in _places.observed(one)}
         if observed:
             learnt.append("seen by an unprotected twin")
-        return Site(frozenset(real | observed), tuple(learnt), frozenset(self.options.exits))
+        real = {*self.options.real, *_places.addresses(self.seen.held.all("Node")), *observed}
+        gaps = _places.gaps(pods, self.seen, shown, self._makes_twins)
+        return Site(frozenset(real), tuple(learnt), frozenset(self.options.exits), gaps)
+
+    @property
+    def _makes_twins(self) -> bool:
+        return _registry.DISPOSABLE in self.options.classes
+
+    def _behind(self, name: str) -> tuple[Mapping[str, Any], ...]:
+        """The pods of a gateway, as far as they are known."""
+        pods = self.gateway_pods.get(name, ())
+        return () if isinstance(pods, Missing) else pods
 
     def _judge(self, pending: _Pending) -> dict[str, Any]:
-        twins = {key: _outcome(one) for key, one in pending.twins.items()}
-        site = self.site(twins)
+        twins = _shown(pending.twins)
         probes = {name: _outcome(one) for name, one in pending.probes.items()}
         self.talks = _mesh.talks(
             self.runner, self.around, probes, {k: _outcome(one) for k, one in pending.calls.items()}
         )
-        evidence = {name: self._gateway_evidence(name, site, pending, twins) for name in self.gateways}
+        evidence = {name: self._gateway_evidence(name, pending, twins) for name in self.gateways}
         gateways = {name: _registry.run(one, _registry.GATEWAY, self.options.classes) for name, one in evidence.items()}
         inventory = _registry.run(_inventory.unnamed(self.listed, self.seen), _registry.INVENTORY, self.options.classes)
         checks = [*inventory, *(result for results in gateways.values() for result in results)]
         clients, worst = [], _verdict.PROTECTED
         for client in self.clients:
             pods = {}
-            for one in self._client_evidence(client, site, pending, twins, evidence):
+            for one in self._client_evidence(client, pending, twins, evidence):
                 pods[one.target] = _registry.run(one, _registry.CLIENT, self.options.classes)
             behind = {name: results for name, results in gateways.items() if name == client.gateway}
             beside = _registry.run(self.beside[client.id], _registry.WORKLOAD, self.options.classes)
@@ -302,9 +296,8 @@ class Run:
     def _client_evidence(
         self,
         client: Client,
-        site: Site,
         pending: _Pending,
-        twins: Mapping[str, Twins | Missing],
+        twins: _places.Shown,
         gateways: Mapping[str, GatewayEvidence],
     ) -> list[PodEvidence]:
         wanted = self._wanted(client)
@@ -318,17 +311,17 @@ class Run:
         )
         return [
             PodEvidence(
-                target=_name(pod),
-                site=site,
+                target=_pods.name(pod),
+                site=self.site(twins, [pod, *self._behind(client.gateway)]),
                 pod=pod,
                 config=_wanted.config_of(pod, _judge_pod.GUARD),
                 direct=wanted if isinstance(wanted, Missing) else wanted.direct,
                 services=_services.view(client, self.gateways.get(client.gateway), self.seen),
                 dns={} if isinstance(wanted, Missing) else wanted.dns,
-                probe=_outcome(pending.probes.get(_name(pod)), "nothing was tried in the pod"),
+                probe=_outcome(pending.probes.get(_pods.name(pod)), "nothing was tried in the pod"),
                 inside=self._inside(pod, pending),
                 policy=view,
-                twins=twins.get(client.id, Missing("no twins were made for this client")),
+                twins=_places.twins_for(client.id, pod, twins, self._makes_twins),
                 gateway=gateways.get(client.gateway, Missing("the gateway was not looked at")),
                 mesh=_mesh.view(self.around, self.talks, client, pod, self.options.mesh.ambient, self.seen),
             )
@@ -337,14 +330,12 @@ class Run:
 
     def _inside(self, pod: Mapping[str, Any], pending: _Pending) -> dict[str, Inside | Missing]:
         return {
-            one["name"]: _outcome(pending.looks.get((_name(pod), one["name"])), "the container does not run")
+            one["name"]: _outcome(pending.looks.get((_pods.name(pod), one["name"])), "the container does not run")
             for one in _judge_pod.own_containers(pod)
-            if one["name"] not in _ended(pod)
+            if one["name"] not in _pods.ended(pod)
         }
 
-    def _gateway_evidence(
-        self, name: str, site: Site, pending: _Pending, twins: Mapping[str, Twins | Missing]
-    ) -> GatewayEvidence:
+    def _gateway_evidence(self, name: str, pending: _Pending, twins: _places.Shown) -> GatewayEvidence:
         gateway = self.gateways[name]
         pods, config = self.gateway_pods[name], self.configs[name]
         workload = self.seen.missing("StatefulSet", gateway.namespace)
@@ -357,22 +348,35 @@ class Run:
         )
         evidence = GatewayEvidence(
             target=f"{gateway.namespace}/{name}",
-            site=site,
+            site=self.site(twins, self._behind(name)),
             pods=pods,
             workload=workload or self.seen.held.get("StatefulSet", gateway.namespace, gateway.name),
             config=config,
             probe=_outcome(pending.probes.get(f"gateway/{name}"), "nothing was tried in the gateway"),
             policy=view,
-            twins=twins.get(f"gateway/{name}", Missing("no twins were made for this gateway")),
             namespace_mode=_mesh.mode(self.around, gateway.namespace),
             dataplane=self.around.dataplane,
         )
+        pod = evidence.pod
+        beside = (
+            pod if isinstance(pod, Missing) else _places.twins_for(f"gateway/{name}", pod, twins, self._makes_twins)
+        )
         live = {
-            _name(pod): (pod.get("status") or {}).get("podIP", "")
+            _pods.name(pod): (pod.get("status") or {}).get("podIP", "")
             for pod in self.seen.held.all("Pod")
             if _names.CLIENT_LABEL in (pod["metadata"].get("labels") or {})
         }
-        return replace(evidence, clients=live, all_clients=self.seen.missing("Pod") is None)
+        return replace(evidence, twins=beside, clients=live, all_clients=self.seen.missing("Pod") is None)
+
+
+def _shown(pending: Sequence[tuple[_twin_run.Group, Future[Any]]]) -> _places.Shown:
+    """What twins showed, by what the policy is of and node."""
+    found: dict[_places.Key, Twins | Missing] = {}
+    for group, future in pending:
+        told = _outcome(future)
+        for key in group.policies:
+            found[key, group.node] = told if isinstance(told, Missing) else told[key]
+    return found
 
 
 def _outcome(future: Future[Any] | None, otherwise: str = "it was not made") -> Any:
@@ -383,17 +387,3 @@ def _outcome(future: Future[Any] | None, otherwise: str = "it was not made") -> 
         return future.result()
     except Exception as exc:  # a bug in one probe must not hide the evidence of the others
         return Missing(f"{type(exc).__name__}: {exc}")
-
-
-def _statuses(pod: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    status = pod.get("status") or {}
-    keys = ("initContainerStatuses", "containerStatuses", "ephemeralContainerStatuses")
-    return [one for key in keys for one in status.get(key) or []]
-
-
-def _running(pod: Mapping[str, Any]) -> set[str]:
-    return {one["name"] for one in _statuses(pod) if "running" in (one.get("state") or {})}
-
-
-def _ended(pod: Mapping[str, Any]) -> set[str]:
-    return {one["name"] for one in _statuses(pod) if "terminated" in (one.get("state") or {})}

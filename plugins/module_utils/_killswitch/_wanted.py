@@ -163,13 +163,3 @@ def image_of(pod: Mapping[str, Any], container: str) -> str | None:
         if one["name"] == container:
             return str(one["image"])
     return None
-
-
-def node_addresses(nodes: Iterable[Mapping[str, Any]]) -> set[str]:
-    """Addresses of the nodes: real ones, but behind a home router not those that the world sees."""
-    return {
-        address["address"]
-        for node in nodes
-        for address in (node.get("status") or {}).get("addresses") or []
-        if address.get("type") in ("InternalIP", "ExternalIP")
-    }

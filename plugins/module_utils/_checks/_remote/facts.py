@@ -17,9 +17,11 @@ import struct
 import subprocess
 from typing import Any
 
+from . import early
 from .place import STATE, agent, mounted
 
 COMMAND = 10.0  # seconds for ip, nft and bridge
+EARLY = 30.0  # longer than a twin's first program ever sends
 CHANGING = ("gateway", "peers", "inner", "direct")  # sets that the agents fill at run time
 
 
@@ -191,6 +193,26 @@ def legacy_redirects(six: Any) -> Any:
     return found
 
 
+def has_six() -> bool:
+    """Whether the pod has an IPv6 address that is good for more than its own link."""
+    path = "/proc/net/if_inet6"
+    lines = [line.split() for line in read(path).splitlines()] if os.path.exists(path) else []
+    return any(words[3] == "00" and words[5] != "lo" for words in lines)
+
+
+def told_early() -> Any:
+    """What a twin's first program counted; it answers as soon as it has ended sending."""
+    data = b""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asking:
+        asking.settimeout(EARLY)
+        asking.connect(early.SOCKET)
+        while True:
+            more = asking.recv(65536)
+            if not more:
+                return json.loads(data)
+            data += more
+
+
 def mesh() -> Any:
     """Where rules in this network namespace redirect traffic to; a mesh writes them with nft or with iptables."""
     ports, opaque = redirected_by_nft()
@@ -235,6 +257,8 @@ def fact_makers(request: Any) -> Any:
         "fdb": lambda: run_json(["bridge", "-j", "fdb", "show", "dev", "bulkhead0"]),
         "neighbours": lambda: neighbours("bulkhead0"),
         "mesh": mesh,
+        "six": has_six,
+        "early": told_early,
     }
 
 

@@ -15,8 +15,11 @@ from typing import Any
 from ansible_collections.bulkhead.mesh.plugins.module_utils._checks import _registry
 from ansible_collections.bulkhead.mesh.plugins.module_utils._checks._evidence import (
     Attempt,
+    Early,
+    FirstSeconds,
     GatewayEvidence,
     Inside,
+    InventoryEvidence,
     MeshView,
     PodEvidence,
     PolicyView,
@@ -26,6 +29,7 @@ from ansible_collections.bulkhead.mesh.plugins.module_utils._checks._evidence im
     Site,
     Step,
     Twins,
+    WorkloadEvidence,
 )
 
 REAL, EXIT = "192.0.2.10", "198.51.100.5"
@@ -100,6 +104,7 @@ POD = {
         "initContainers": [{"name": "bulkhead-guard"}, {"name": "bulkhead-overlay", "restartPolicy": "Always"}],
         "containers": [{"name": "app", "securityContext": {"capabilities": {"drop": ["NET_RAW"]}}}],
         "dnsPolicy": "None",
+        "nodeName": "n1",
         "dnsConfig": {**DNS, "options": [{"name": "ndots", "value": "2"}]},
     },
     "status": {
@@ -127,7 +132,12 @@ CONTROL = Probe(
         "pod-dev-bind": Step((out(method="bindtodevice"),), 0),
     },
 )
-TWINS = Twins(Probe({}, {"plain": Step(PLAIN, 0, 2.0, 1.5, 3.5)}), CONTROL)
+TWINS = Twins(
+    Probe({"six": False}, {"plain": Step(PLAIN, 0, 2.0, 1.5, 3.5)}),
+    CONTROL,
+    covered_early=FirstSeconds(3.0, {"stun1": Early(30)}),
+    control_early=FirstSeconds(0.3, {"stun1": Early(3, 0, 3, 0.02, 0.2)}),
+)
 GATEWAY_POD = {
     "metadata": {
         "namespace": "vpn",
@@ -197,6 +207,10 @@ GOOD = PodEvidence(
 )
 
 
+WORKLOAD = WorkloadEvidence("downloads/app", (), ())
+INVENTORY = InventoryEvidence(unnamed=())
+
+
 def with_step(evidence: Any, name: str, step: Any) -> Any:
     """The evidence with one step of its probe replaced; None takes it away."""
     steps = {key: one for key, one in evidence.probe.steps.items() if key != name}
@@ -216,5 +230,11 @@ def with_pod(evidence: Any, change: Callable[[Any], None]) -> Any:
 
 
 def results(evidence: Any, classes: str = "PAC") -> dict[str, Any]:
-    on = "client" if isinstance(evidence, PodEvidence) else "gateway"
+    sorts = {
+        PodEvidence: "client",
+        GatewayEvidence: "gateway",
+        WorkloadEvidence: "workload",
+        InventoryEvidence: "inventory",
+    }
+    on = sorts[type(evidence)]
     return {one.id: one for one in _registry.run(evidence, on, classes)}

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.bulkhead.mesh.plugins.module_utils._checks import _gather, _plan, _remote, _twins
+from ansible_collections.bulkhead.mesh.plugins.module_utils._checks import _gather, _plan, _remote
 from ansible_collections.bulkhead.mesh.plugins.module_utils._checks._plan import Target
 from ansible_collections.bulkhead.mesh.plugins.module_utils._checks._remote import attempts
 from ansible_collections.bulkhead.mesh.plugins.module_utils._checks._result import Missing
@@ -182,77 +182,6 @@ def test_look_without_a_shell() -> None:
 
 
 # -- twins -------------------------------------------------------------------------
-
-
-def test_twins_are_made_and_removed() -> None:
-    api = Api()
-    found = _gather.twins(runner(Executor(answered), api), LIVE, POLICY, "image", TARGETS)
-    assert not isinstance(found, Missing) and found.same_node
-    assert {one.outcome for one in found.covered.step("plain").attempts} == {"timeout"}
-    assert {one.outcome for one in found.control.step("pod-dev-bind").attempts} == {"answered"}
-    policy, *pods = api.made
-    assert policy["kind"] == "NetworkPolicy" and policy["spec"]["egress"] == POLICY["spec"]["egress"]
-    selector = policy["spec"]["podSelector"]["matchLabels"]
-    sides = {pod["metadata"]["labels"][_twins.SIDE]: pod for pod in pods}
-    assert selector.items() <= sides["covered"]["metadata"]["labels"].items()
-    assert not selector.items() <= sides["control"]["metadata"]["labels"].items()
-    for pod in pods:
-        assert pod["spec"]["nodeName"] == "n1" and pod["spec"]["activeDeadlineSeconds"] == _twins.LIFE
-        assert pod["spec"]["automountServiceAccountToken"] is False
-        assert pod["spec"]["containers"][0]["securityContext"]["capabilities"] == {"drop": ["ALL"]}
-        assert all(key.startswith("bulkhead.mesh/twin") for key in set(pod["metadata"]["labels"]) - {_twins.OUTSIDE})
-    assert api.objects == {}
-
-
-@pytest.mark.parametrize(
-    ("api", "executor"),
-    [
-        (Api(refuse="POST /api/v1"), Executor(answered)),
-        (Api(refuse="POST /apis/networking"), Executor(answered)),
-        (Api(refuse="GET /api/v1"), Executor(answered)),
-        (Api(broken="GET /api/v1"), Executor(answered)),
-        (Api(state={"waiting": {"reason": "ImagePullBackOff", "message": "no such image"}}), Executor(answered)),
-        (Api(state={"terminated": {"exitCode": 127}}), Executor(answered)),
-        (Api(state={"waiting": {"reason": "ContainerCreating"}}), Executor(answered)),
-    ],
-)
-def test_twins_that_cannot_be_made(api: Api, executor: Executor) -> None:
-    found = _gather.twins(runner(executor, api), LIVE, POLICY, "image", TARGETS)
-    assert isinstance(found, Missing)
-    assert api.objects == {}
-
-
-def test_twins_are_removed_when_the_probe_breaks() -> None:
-    api = Api()
-    found = _gather.twins(
-        runner(Executor(KubeError("exec refused", reason="Forbidden")), api), LIVE, POLICY, "image", TARGETS
-    )
-    assert not isinstance(found, Missing)
-    assert isinstance(found.covered, Missing) and isinstance(found.control, Missing)
-    assert api.objects == {}
-    with pytest.raises(ZeroDivisionError):
-        _gather.twins(runner(Executor(ZeroDivisionError()), api), LIVE, POLICY, "image", TARGETS)
-    assert api.objects == {}
-
-
-def test_a_network_that_is_late_gets_time_but_not_for_ever() -> None:
-    seconds = iter([0.0, 1.0, 2.0, 3.0])
-    tries = iter(["answered", "answered", "timeout"])
-
-    def late(place: Place, request: Any) -> Output:
-        return answered(place, request, next(tries) if "covered" in place.pod else "answered")
-
-    made = runner(Executor(late), Api(), clock=lambda: next(seconds))
-    found = _gather.twins(made, LIVE, POLICY, "image", TARGETS)
-    assert not isinstance(found, Missing) and found.open_seconds == 2.0
-    assert {one.outcome for one in found.covered.step("plain").attempts} == {"timeout"}
-    seconds = iter([0.0, 5.0, 16.0])
-    made = runner(
-        Executor(lambda place, request: answered(place, request, "answered")), Api(), clock=lambda: next(seconds)
-    )
-    never = _gather.twins(made, LIVE, POLICY, "image", TARGETS)
-    assert not isinstance(never, Missing)
-    assert {one.outcome for one in never.covered.step("plain").attempts} == {"answered"}
 
 
 def test_sweep_takes_old_ones_only() -> None:

@@ -13,7 +13,15 @@ from typing import Any
 import pytest
 
 from ansible_collections.bulkhead.mesh.plugins.module_utils._checks import _registry
-from ansible_collections.bulkhead.mesh.plugins.module_utils._checks._evidence import Inside, Probe, Site, Step, Twins
+from ansible_collections.bulkhead.mesh.plugins.module_utils._checks._evidence import (
+    Early,
+    FirstSeconds,
+    Inside,
+    Probe,
+    Site,
+    Step,
+    Twins,
+)
 from ansible_collections.bulkhead.mesh.plugins.module_utils._checks._result import Missing
 from ansible_collections.bulkhead.mesh.tests.unit.plugins.module_utils.checks import evidence as e
 
@@ -58,9 +66,33 @@ def policy(on: Any = e.GOOD, **changes: Any) -> Any:
     return lambda: replace(on, policy=replace(on.policy, **changes))
 
 
-def covered(**changes: Any) -> Any:
-    probe = Probe({}, {"plain": replace(e.TWINS.covered.steps["plain"], **changes)})
+def covered(six: Any = False, **changes: Any) -> Any:
+    probe = Probe({"six": six}, {"plain": replace(e.TWINS.covered.steps["plain"], **changes)})
     return lambda: replace(e.GOOD, twins=replace(e.TWINS, covered=probe))
+
+
+def by_six(under: str, free: str, six: Any = True) -> Any:
+    """How attempts by IPv6 ended under the policy and without it."""
+    more = [
+        Step((*step.attempts, e.attempt("stun2-v6", outcome, seen=e.REAL)), 0, 2.0, 1.5, 3.5)
+        for step, outcome in ((e.TWINS.covered.steps["plain"], under), (e.CONTROL.steps["plain"], free))
+    ]
+    leak = Step((e.attempt("stun2-v6", free, method="bindtodevice"),), 0)
+    held = Probe({}, {**e.CONTROL.steps, "plain": more[1], "pod-v6": leak})
+    return lambda: replace(
+        e.GOOD, twins=replace(e.TWINS, covered=Probe({"six": six}, {"plain": more[0]}), control=held)
+    )
+
+
+def first(under: Any = None, free: Any = None) -> Any:
+    """The first seconds of the twins."""
+    given = {"covered_early": under, "control_early": free}
+    return lambda: replace(
+        e.GOOD, twins=replace(e.TWINS, **{key: one for key, one in given.items() if one is not None})
+    )
+
+
+SILENT_STUN = {"stun1": Early(30)}
 
 
 def control(**steps: Any) -> Any:
@@ -217,6 +249,54 @@ TABLE = [
         "fail",
         lambda: replace(e.GOOD, twins=Twins(Probe({}, {"plain": Step((e.out(),), 0)}), Missing("exec refused"))),
     ),
+    # IPv6: a policy that closes IPv4 only is not enforced.
+    ("np-enforced", "fail", by_six("answered", "answered")),
+    ("np-enforced", "fail", by_six("answered", "timeout")),
+    ("np-enforced", "pass", by_six("timeout", "answered")),
+    ("np-enforced", "pass", by_six("ENETUNREACH", "ENETUNREACH")),
+    ("np-enforced", "pass", by_six("EAFNOSUPPORT", "EAFNOSUPPORT", False)),
+    ("np-enforced", "unknown", by_six("timeout", "timeout")),
+    ("np-enforced", "unknown", covered(six=True)),
+    ("np-enforced", "unknown", covered(six={"error": "OSError"})),
+    ("np-enforced", "unknown", covered(six=None)),
+    ("ctl-detect", "pass", by_six("timeout", "answered")),
+    (
+        "ctl-detect",
+        "unknown",
+        lambda: replace(
+            by_six("timeout", "answered")(),
+            twins=replace(
+                by_six("timeout", "answered")().twins,
+                control=Probe({}, {**by_six("timeout", "answered")().twins.control.steps, "pod-v6": SILENT}),
+            ),
+        ),
+    ),
+    # The first seconds.
+    ("np-early", "fail", first(FirstSeconds(4.0, {"stun1": Early(40, 0, 9, 0.0, 0.9)}))),
+    ("np-early", "fail", first(FirstSeconds(15.0, {"stun1": Early(150, 0, 150, 0.0, 15.0)}))),
+    ("np-early", "fail", first(FirstSeconds(4.0, {**SILENT_STUN, "stun2-v6": Early(40, 0, 1, 0.5, 0.5)}))),
+    ("np-early", "unknown", first(Missing("exec refused"))),
+    ("np-early", "unknown", first(None, Missing("exec refused"))),
+    ("np-early", "unknown", first(FirstSeconds(3.0, {}))),
+    ("np-early", "unknown", first(FirstSeconds(3.0, {"stun1": Early(0, 30)}))),
+    ("np-early", "unknown", first(None, FirstSeconds(3.0, {"stun1": Early(30)}))),
+    ("np-early", "unknown", first(None, FirstSeconds(3.0, {}))),
+    # Nothing was carried for a new pod while it was watched: its silence is no policy's.
+    ("np-early", "unknown", first(None, FirstSeconds(3.6, {"stun1": Early(33, 0, 3, 3.2, 3.5)}))),
+    ("np-early", "pass", first(FirstSeconds(3.0, {**SILENT_STUN, "stun2-v6": Early(0, 30)}))),
+    ("np-early", "unknown", lambda: replace(e.GOOD, twins=Missing("quota"))),
+    # Real addresses.
+    ("ctl-real", "unknown", lambda: replace(e.GOOD, site=replace(e.SITE, gaps=("node n2 cannot be read",)))),
+    ("ctl-tunnel", "unknown", lambda: replace(e.GOOD, site=replace(e.SITE, gaps=("node n2 cannot be read",)))),
+    ("dns-exit", "unknown", lambda: replace(e.GOOD, site=replace(e.SITE, gaps=("node n2 cannot be read",)))),
+    ("gw-exit", "unknown", gateway(site=replace(e.SITE, gaps=("node n2 cannot be read",)))),
+    # -- what the inventory does not show
+    ("pod-stray", "fail", lambda: replace(e.WORKLOAD, open=("pod ns/again uses its image",))),
+    ("pod-stray", "unknown", lambda: replace(e.WORKLOAD, open=Missing("not able to list pods"))),
+    ("pod-left-behind", "fail", lambda: replace(e.WORKLOAD, left=("Pod ns/app-0 is left behind.",))),
+    ("pod-left-behind", "unknown", lambda: replace(e.WORKLOAD, left=Missing("not able to list replicasets"))),
+    ("inv-named", "fail", lambda: replace(e.INVENTORY, unnamed=("StatefulSet ns/app is attached.",))),
+    ("inv-named", "unknown", lambda: replace(e.INVENTORY, unnamed=Missing("not able to list deployments"))),
     # -- overlay
     ("ovl-fdb", "fail", fact("link", {**e.LINK, "learning": True})),
     ("ovl-fdb", "fail", fact("link", {"mtu": 1376})),
@@ -324,10 +404,14 @@ def test_blocked_needs_counters(check: str) -> None:
 
 
 def test_everything_holds() -> None:
-    for evidence in (e.GOOD, e.GATEWAY):
+    for evidence, on in (
+        (e.GOOD, "client"),
+        (e.GATEWAY, "gateway"),
+        (e.WORKLOAD, "workload"),
+        (e.INVENTORY, "inventory"),
+    ):
         found = e.results(evidence)
         assert {one.id: (one.result, one.reason) for one in found.values() if one.result != "pass"} == {}
-        on = "client" if evidence is e.GOOD else "gateway"
         assert list(found) == [one.id for one in _registry.CHECKS if one.on == on]
 
 

@@ -101,6 +101,38 @@ def test_a_leak_overrides_everything(check: str) -> None:
             assert check in verdict.reason
 
 
+@pytest.mark.parametrize(
+    ("early", "enforced", "state", "expected"),
+    [
+        ("pass", "pass", "holds", "protected"),
+        ("fail", "pass", "late", "protected_single_layer"),
+        ("unknown", "pass", "unknown", "protected_single_layer"),
+        ("skipped", "pass", "unknown", "protected_single_layer"),
+        ("fail", "fail", "broken", "protected_single_layer"),
+        ("fail", "unknown", "unknown", "protected_single_layer"),
+    ],
+)
+def test_a_policy_that_is_late_is_no_layer_that_holds(early: str, enforced: str, state: str, expected: str) -> None:
+    late = {"np_early": early, "np_enforced": enforced}
+    for verdict, name in (
+        (judge(changed(CLIENT, **late), GATEWAY), "policy"),
+        (judge(CLIENT, changed(GATEWAY, **late)), "gateway_policy"),
+    ):
+        assert (verdict.verdict, verdict.layers[name]) == (expected, state)
+        assert ("late: packets got out at a pod's start" in verdict.reason) == (state == "late")
+    gone = {key: one for key, one in CLIENT.items() if key != "np-early"}
+    assert judge(gone, GATEWAY).layers["policy"] == "unknown"
+
+
+def test_a_late_policy_alone_is_no_protection_and_can_be_done_without() -> None:
+    late = changed(CLIENT, np_early="fail")
+    assert judge(changed(late, pod_guard_hash="fail"), GATEWAY).verdict == "unprotected"
+    assert judge(changed(late, pod_guard_hash="unknown"), GATEWAY).verdict == "unknown"
+    verdict = judge(late, GATEWAY)
+    assert _verdict.acceptable(verdict, "protected_single_layer", late.values()) == []
+    assert any("np-early" in one for one in _verdict.acceptable(verdict, "protected", late.values()))
+
+
 BESIDE = {one.id: Result(one.id, "ns/app", "pass") for one in _registry.CHECKS if one.on == _registry.WORKLOAD}
 
 
