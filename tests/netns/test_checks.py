@@ -201,7 +201,7 @@ def test_the_first_program_of_a_twin_counts_answers_until_they_end(checked: Worl
         targets = [{"id": one.id, "target": one.address, "port": one.port} for one in TARGETS if one.kind == "stun"]
         orders = {**_twins.orders(targets, enough), "quiet": 1.0, "longest": 4.0}
         argv = [sys.executable, "-I", "-c", source, _agent_source.read()["wire.py"], json.dumps(orders)]
-        checked.start(f"early-{pod}", checked.enter(f"pod-{pod}", *argv))
+        checked.start(f"pod-{pod}", argv)
         found = run_probe(checked, pod, {"facts": ["early", "six"], "steps": []})
         assert not isinstance(found, Missing)
         early = _plan.parse_early(found.fact("early"))

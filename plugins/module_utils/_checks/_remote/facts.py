@@ -15,6 +15,7 @@ import shutil
 import socket
 import struct
 import subprocess
+import time
 from typing import Any
 
 from . import early
@@ -202,10 +203,17 @@ def has_six() -> bool:
 
 def told_early() -> Any:
     """What a twin's first program counted; it answers as soon as it has ended sending."""
-    data = b""
+    data, begun = b"", time.monotonic()
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asking:
         asking.settimeout(EARLY)
-        asking.connect(early.SOCKET)
+        while True:
+            try:
+                asking.connect(early.SOCKET)
+                break
+            except ConnectionRefusedError:  # it has only just begun
+                if time.monotonic() - begun > COMMAND:
+                    raise
+                time.sleep(0.1)
         while True:
             more = asking.recv(65536)
             if not more:
