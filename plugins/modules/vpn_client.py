@@ -141,6 +141,14 @@ options:
     type: list
     elements: str
     default: []
+  max_parallel:
+    description:
+      - How many pods of attached workloads may start at the same time on one node. With more the workloads are changed
+        in waves, each when the one before it is ready or waits for something that takes no processor. Everything that
+        protects is in force for all of them before the first wave.
+      - When absent, four for each processor that the node can allocate, and at least one; V(4) where nodes may not be
+        listed.
+    type: int
   force_conflicts:
     description:
       - Whether to take over fields of our policies that somebody else has written.
@@ -435,7 +443,7 @@ from ansible_collections.bulkhead.mesh.plugins.module_utils._egress import _agen
 from ansible_collections.bulkhead.mesh.plugins.module_utils._egress._client_objects import Site
 from ansible_collections.bulkhead.mesh.plugins.module_utils._kube import _client
 from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._errors import KubeError
-from ansible_collections.bulkhead.mesh.plugins.module_utils._vpn_client import _prepare, _read, _result, _run
+from ansible_collections.bulkhead.mesh.plugins.module_utils._vpn_client import _prepare, _read, _result, _run, _waves
 
 # For tests only: name a step, and the run ends after it as if it had been killed there.
 STOP_AFTER = "BULKHEAD_STOP_AFTER"
@@ -462,6 +470,7 @@ def spec() -> dict[str, Any]:
             "ambient_namespaces": {"type": "list", "elements": "str", "default": []},
             "ingress_gateways": {"type": "dict", "default": {}},
             "probe_addresses": {"type": "list", "elements": "str", "default": []},
+            "max_parallel": {"type": "int"},
             "force_conflicts": {"type": "bool", "default": False},
         },
     )
@@ -489,6 +498,7 @@ def options(params: dict[str, Any], check_mode: bool) -> _run.Options:
         timeout=params["wait_timeout"],
         sleep=params["wait_sleep"],
         stop_after=os.environ.get(STOP_AFTER),
+        max_parallel=params["max_parallel"],
     )
 
 
@@ -496,8 +506,9 @@ def execute(module: AnsibleModule, client: _client.Client) -> dict[str, Any]:
     """Read, judge, plan, carry out; what was reached by a failure is in its result too."""
     gateways, problems = _parse.parse_gateways(module.params["gateways"])
     clients, more = _parse.parse_clients(module.params["clients"], gateways)
-    if problems or more:
-        raise _prepare.Refused(problems + more)
+    problems += more + _waves.bad_limit(module.params["max_parallel"])
+    if problems:
+        raise _prepare.Refused(problems)
     shared = site(module.params)
     held = _read.read(client, client.target, clients, gateways, shared.agent)
     work = _prepare.prepare(clients, gateways, held, shared, predict=module.check_mode)

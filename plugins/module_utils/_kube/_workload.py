@@ -253,6 +253,14 @@ def _blocked(container: _Object, status: _Object, init: bool) -> str:
     return ""
 
 
+def list_request(kind: str, namespace: str) -> Request:
+    """LIST of the pods of a namespace, or of its workloads of one kind."""
+    if kind == "Pod":
+        return pods_request(namespace)
+    plural = PLURALS[kind]
+    return Request(f"/apis/apps/v1/namespaces/{namespace}/{plural}", f"list {plural} in {namespace}")
+
+
 def pods_request(namespace: str) -> Request:
     """LIST of the pods of a namespace."""
     return Request(f"/api/v1/namespaces/{namespace}/pods", f"list pods in {namespace}")

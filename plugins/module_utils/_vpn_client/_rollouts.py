@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Callable
 
@@ -14,7 +15,7 @@ from ansible_collections.bulkhead.mesh.plugins.module_utils._egress import _flow
 from ansible_collections.bulkhead.mesh.plugins.module_utils._kube import _client, _gateway_ready, _workload
 from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._config import Target
 from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._errors import KubeError
-from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._types import Request
+from ansible_collections.bulkhead.mesh.plugins.module_utils._vpn_client import _waves
 
 Wait = Callable[..., "tuple[bool, object]"]
 Failures = dict[str, KubeError]
@@ -23,39 +24,55 @@ Failures = dict[str, KubeError]
 class Rollouts:
     """``live`` is what was seen last: workload (None when it is gone) and pods by client id."""
 
-    def __init__(self, client: _client.Caller, target: Target, timeout: float, sleep: float, wait: Wait) -> None:
+    def __init__(
+        self,
+        client: _client.Caller,
+        target: Target,
+        timeout: float,
+        sleep: float,
+        wait: Wait,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.client, self.target, self.timeout, self.sleep = client, target, timeout, sleep
+        self._clock, self._deleted = clock, set[str]()
         self.live: dict[str, tuple[dict[str, Any] | None, list[dict[str, Any]]]] = {}
         self.started_again: list[_flow.Plan] = []  # sealed clients that somebody scaled up while they were stopped
         self._wait = wait
 
     def _look_at(self, plans: Sequence[_flow.Plan]) -> dict[str, _workload.Rollout]:
         """One look at workloads and pods of these plans."""
-        requests = {
-            f"workload/{plan.client.id}": Request(_workload.path(plan.workload), f"get {plan.client.object}")
-            for plan in plans
-            if plan.workload
-        }
-        for namespace in {plan.client.namespace for plan in plans}:
-            requests[f"pods/{namespace}"] = _workload.pods_request(namespace)
-        for namespace in {plan.client.namespace for plan in plans if plan.client.kind == "Deployment"}:
-            requests[f"sets/{namespace}"] = _workload.replica_sets_request(namespace)
-        answers = _client.read_all(self.client, requests)
+        listed = self._lists(plans)
         found = {}
         for plan in plans:
-            name, namespace = f"workload/{plan.client.id}", plan.client.namespace
-            lists = []
-            for listed in (f"pods/{namespace}", f"sets/{namespace}"):
-                body = _client.demand(answers[listed], requests[listed], self.target) if listed in requests else {}
-                lists.append(list(body.get("items") or []))
-            if answers[name].status == 404:
+            kind, namespace = plan.client.kind, plan.client.namespace
+            workload = listed[kind, namespace].get(plan.client.name)
+            pods, sets = (list(listed.get((one, namespace), {}).values()) for one in ("Pod", "ReplicaSet"))
+            if workload is None:
                 self.live[plan.client.id] = (None, [])
                 found[plan.client.id] = _workload.Rollout(True)
                 continue
-            workload = {**_client.demand(answers[name], requests[name], self.target), "kind": plan.client.kind}
-            pods = _workload.own_pods(workload, *lists)
-            self.live[plan.client.id] = (workload, pods)
-            found[plan.client.id] = _workload.rollout(workload, pods, lists[1])
+            own = _workload.own_pods(workload, pods, sets)
+            self.live[plan.client.id] = (workload, own)
+            found[plan.client.id] = _workload.rollout(workload, own, sets)
+        return found
+
+    def _lists(self, plans: Sequence[_flow.Plan]) -> dict[tuple[str, str], dict[str, dict[str, Any]]]:
+        """Workloads, pods and, for Deployments, ReplicaSets by kind, namespace and name: one LIST each.
+
+        Asking for each workload would be requests by the number of clients, at every look.
+        """
+        kinds = {(plan.client.kind, plan.client.namespace) for plan in plans}
+        # Pods last: what a workload's status says about revisions must not be newer than its pods.
+        asked = sorted(kinds)
+        asked += sorted(("ReplicaSet", namespace) for kind, namespace in kinds if kind == "Deployment")
+        asked += sorted({("Pod", namespace) for _kind, namespace in kinds})
+        requests = {f"{kind}/{namespace}": _workload.list_request(kind, namespace) for kind, namespace in asked}
+        answers = _client.read_all(self.client, requests)
+        found = {}
+        for kind, namespace in asked:
+            key = f"{kind}/{namespace}"
+            items = _client.demand(answers[key], requests[key], self.target).get("items") or []
+            found[kind, namespace] = {one["metadata"]["name"]: {**one, "kind": kind} for one in items}
         return found
 
     def finish(self, plans: Sequence[_flow.Plan]) -> Failures:
@@ -65,25 +82,16 @@ class Rollouts:
         that would be never, and they would run on with nothing but the policy before them.
         """
         waiting = {plan.client.id: plan for plan in plans}
-        deleted: set[str] = set()
+        last: dict[str, _workload.Rollout] = {}
 
         def look() -> tuple[bool, object]:
-            for name, state in self._look_at(list(waiting.values())).items():
-                # A StatefulSet never replaces a pod that is not Ready while it waits for it to become so.
-                stale = [*state.stale, *self._unguarded(waiting[name])]
-                stale = stale if waiting[name].client.kind == "StatefulSet" else []
-                for pod in stale:
-                    if pod["metadata"]["uid"] in deleted:
-                        continue
-                    deleted.add(pod["metadata"]["uid"])
-                    _workload.delete_pod(self.client, self.target, pod)
+            for name, state in self._advance(list(waiting.values())).items():
                 if state.done:
                     del waiting[name]
                 else:
                     last[name] = state
             return not waiting, None
 
-        last: dict[str, _workload.Rollout] = {}
         self._wait(look, timeout=self.timeout, sleep=self.sleep)
         failures = {name: self._not_ready(plan, last[name]) for name, plan in waiting.items()}
         for plan in plans:
@@ -94,6 +102,37 @@ class Rollouts:
                     str(problems[0]), reason="GuardNotFirst", object_=plan.client.object
                 )
         return failures
+
+    def settle(self, plans: Sequence[_flow.Plan]) -> None:
+        """Wait for a wave: until each of its clients is ready, or waits for something that takes no processor."""
+        waiting = {plan.client.id: plan for plan in plans}
+        seen: dict[str, tuple[Any, float]] = {}
+
+        def look() -> tuple[bool, object]:
+            now = self._clock()
+            for name, rollout in self._advance(list(waiting.values())).items():
+                pods = self.live[name][1]
+                state = _waves.state(pods)
+                if seen.get(name, (None, 0.0))[0] != state:
+                    seen[name] = (state, now)
+                if rollout.done or _waves.over(pods, now - seen[name][1]):
+                    del waiting[name]
+            return not waiting, None
+
+        self._wait(look, timeout=self.timeout, sleep=self.sleep)
+
+    def _advance(self, plans: Sequence[_flow.Plan]) -> dict[str, _workload.Rollout]:
+        """One look, and the end of pods that a StatefulSet leaves standing."""
+        states = self._look_at(plans)
+        for plan in plans:
+            if plan.client.kind != "StatefulSet":
+                continue
+            # A StatefulSet never replaces a pod that is not Ready while it waits for it to become so.
+            for pod in (*states[plan.client.id].stale, *self._unguarded(plan)):
+                if pod["metadata"]["uid"] not in self._deleted:
+                    self._deleted.add(pod["metadata"]["uid"])
+                    _workload.delete_pod(self.client, self.target, pod)
+        return states
 
     def _unguarded(self, plan: _flow.Plan) -> list[Mapping[str, Any]]:
         """Pods without a guard of a workload that stays, once its controller has seen the template with it."""

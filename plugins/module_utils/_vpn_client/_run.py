@@ -30,7 +30,7 @@ from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._config import
 from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._errors import KubeError
 from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._types import Answer, Request
 from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._wait import wait_until
-from ansible_collections.bulkhead.mesh.plugins.module_utils._vpn_client import _prepare, _rollouts
+from ansible_collections.bulkhead.mesh.plugins.module_utils._vpn_client import _prepare, _rollouts, _waves
 
 EFFECTIVE_TIMEOUT = 30.0  # seconds; an API server takes a new admission policy up within one or two
 # With these every request would fail, whomever it is for.
@@ -44,13 +44,17 @@ class Stopped(Exception):
 
 @dataclass(frozen=True)
 class Options:
-    """How to carry out: ``stop_after`` is for tests only."""
+    """How to carry out. ``max_parallel`` pods start at once on a node, None for what it has processors for.
+
+    ``stop_after`` is for tests only: a step, or one of its waves as ``attach.template/1``.
+    """
 
     check: bool = False
     force: bool = False
     timeout: float = 120.0
     sleep: float = 1.0
     stop_after: str | None = None
+    max_parallel: int | None = None
 
 
 class Run:
@@ -93,7 +97,7 @@ class Run:
             if not plans or (self.options.check and step in _flow.WAITS):
                 continue
             if step.endswith(".template"):
-                self._templates(plans)
+                self._templates(step, plans)
             elif step in handlers:
                 handlers[step](plans)
             else:
@@ -161,11 +165,16 @@ class Run:
         evidence: dict[str, str] = {}
 
         def look() -> tuple[bool, object]:
-            for name, plan in list(waiting.items()):
+            nonlocal waiting
+            # All come into force at about the same time. While one has not, the others need not be asked about, which at
+            # every look would be requests by the number of clients; but the next look begins with another one.
+            for name, plan in reversed(list(waiting.items())):
                 with self._for([plan]):
                     evidence[name] = self._admitted(plan)
-                if not evidence.get(name) or name in self.failures:
-                    del waiting[name]
+                del waiting[name]
+                if evidence.get(name) and name not in self.failures:
+                    waiting = {name: plan, **waiting}
+                    break
             return not waiting, ""
 
         self._wait(look, timeout=EFFECTIVE_TIMEOUT, sleep=min(self.options.sleep, 0.5))
@@ -173,11 +182,11 @@ class Run:
             what = plan.client.object
             self.failures[name] = KubeError(
                 f"The API server does not judge pods of {what} as it should after {EFFECTIVE_TIMEOUT:g} s "
-                f"({evidence[name]}): look at the ValidatingAdmissionPolicy and its binding, then run it again; no pod "
+                f"({evidence.get(name, 'not seen')}): look at the ValidatingAdmissionPolicy and its binding, then run it again; no pod "
                 "was changed.",
                 reason="NotEffective",
                 object_=what,
-                details=evidence[name],
+                details=evidence.get(name, ""),
             )
 
     def _admitted(self, plan: _flow.Plan) -> str:
@@ -272,7 +281,20 @@ class Run:
         body.update({key: wanted[key] for key in ("apiVersion", "kind", "spec", "data") if key in wanted})
         _single.apply_objects(self.client, self.target, [body], dry_run=self.options.check, force=True, manager=manager)
 
-    def _templates(self, plans: Sequence[_flow.Plan]) -> None:
+    def _templates(self, step: str, plans: Sequence[_flow.Plan]) -> None:
+        """Change the templates; those of clients that are attached wave by wave."""
+        if self.options.check or not step.startswith("attach.") or len(plans) == 1:
+            self._patch(plans)
+            return
+        waves = _waves.waves(plans, self.work.held, _waves.per_node(self.client, self.options.max_parallel))
+        for number, wave in enumerate(waves, start=1):
+            self._patch(wave)
+            if self.options.stop_after == f"{step}/{number}":
+                raise Stopped(f"{step}/{number}")
+            if number < len(waves):
+                self._rollouts.settle([one for one in wave if one.client.id not in self.failures])
+
+    def _patch(self, plans: Sequence[_flow.Plan]) -> None:
         for plan in plans:
             where, what = _workload.path(plan.target), plan.client.object
 

@@ -85,6 +85,8 @@ class Cluster:
         self.target = Target("127.0.0.1:6443", "context lab")
         self.tunnel = True
         self.controller = True
+        self.starting = 0  # looks at a new pod before it is Ready
+        self.most = 0  # pods that were starting at once
         self.admitted_before_effective = 0
         self.lagging = 0
         self.refused_before_effective = 0
@@ -216,23 +218,34 @@ class Cluster:
 
     def control(self) -> None:
         """One round of the StatefulSet controller."""
-        held = self.objects.get(WORKLOAD)
-        if held is None:
-            return
+        young = [one for path, one in self.objects.items() if path.startswith(PODS) and one.get("looks")]
+        for one in young:
+            one["looks"] -= 1
+            if not one["looks"]:
+                one["status"] = {"conditions": [{"type": "Ready", "status": "True"}]}
+        for path in [path for path in self.objects if path.startswith(WORKLOAD.rpartition("/")[0])]:
+            self._control(self.objects[path])
+
+    def _control(self, held: Any) -> None:
+        name = held["metadata"]["name"]
         revision = str(abs(hash(json.dumps(held["spec"]["template"], sort_keys=True))) % 10**8)
         held["status"] = {"observedGeneration": held["metadata"]["generation"], "updateRevision": revision}
         wanted = held["spec"]["replicas"]
-        for path in [path for path in self.objects if path.startswith(PODS)]:
+        for path in [path for path in self.objects if path.startswith(f"{PODS}/{name}-")]:
             if int(path.rpartition("-")[2]) >= wanted:
                 del self.objects[path]
         for number in reversed(range(wanted)):
-            path = f"{PODS}/qbittorrent-{number}"
+            path = f"{PODS}/{name}-{number}"
             pod = self.objects.get(path)
             if pod is not None and pod["metadata"]["labels"]["controller-revision-hash"] == revision:
                 continue
             if pod is not None and not ready(pod):
                 return  # waits for it for ever
             self.put(path, self._pod(held, number, revision))
+            if self.starting:
+                self.objects[path].update(looks=self.starting, status={"phase": "Pending"})
+                young = [one for each, one in self.objects.items() if each.startswith(PODS) and one.get("looks")]
+                self.most = max(self.most, len(young))
             return
 
     def tell(self) -> None:
@@ -254,12 +267,12 @@ class Cluster:
             status = {"phase": "Pending", "initContainerStatuses": [done, waiting]}
         return {
             "metadata": {
-                "name": f"qbittorrent-{number}",
+                "name": f"{workload['metadata']['name']}-{number}",
                 "namespace": "downloads",
-                "uid": f"pod-{number}-{revision}",
+                "uid": f"pod-{workload['metadata']['name']}-{number}-{revision}",
                 "labels": {**template["metadata"]["labels"], "controller-revision-hash": revision},
                 "annotations": template["metadata"].get("annotations") or {},
-                "ownerReferences": [{"kind": "StatefulSet", "name": "qbittorrent", "controller": True}],
+                "ownerReferences": [{"kind": "StatefulSet", "name": workload["metadata"]["name"], "controller": True}],
             },
             "spec": template["spec"],
             "status": status,
@@ -318,10 +331,10 @@ def cluster() -> Cluster:
 
 @pytest.fixture
 def run(monkeypatch: Any, capsys: Any, cluster: Cluster) -> Any:
-    """Run the module against the cluster; a wait is ten looks and no sleep."""
+    """Run the module against the cluster; a wait is twenty looks and no sleep."""
 
     def wait(look: Any, timeout: Any, sleep: Any) -> Any:
-        for _look in range(10):
+        for _look in range(20):
             done, evidence = look()
             if done:
                 break
@@ -1166,3 +1179,127 @@ def test_one_list_for_each_kind(run: Any, cluster: Cluster) -> None:
     run(FULL)
     paths = [call.path for call in cluster.calls]
     assert len(paths) == len(set(paths)) and len(paths) <= 20
+
+
+def names(count: int) -> list[str]:
+    return [f"client-{number:03}" for number in range(count)]
+
+
+def house(cluster: Cluster, count: int) -> list[Any]:
+    """So many workloads of one pod each, running; their entries in the list of clients."""
+    for name in names(count):
+        labels = {"app": name}
+        spec = copy.deepcopy(PLAIN["spec"])
+        spec.update(replicas=1, selector={"matchLabels": labels})
+        spec["template"]["metadata"]["labels"] = dict(labels)
+        metadata = {"name": name, "namespace": "downloads"}
+        cluster.put(
+            f"{WORKLOAD.rpartition('/')[0]}/{name}", {"kind": "StatefulSet", "metadata": metadata, "spec": spec}
+        )
+    cluster.settle()
+    return [{**CLIENT, "name": name} for name in names(count)]
+
+
+def node(name: str, cpu: str) -> dict[str, Any]:
+    return {"metadata": {"name": name}, "spec": {}, "status": {"allocatable": {"cpu": cpu}}}
+
+
+def guarded_pods(cluster: Cluster) -> list[str]:
+    found = [one for path, one in cluster.objects.items() if path.startswith(PODS) and "client-" in path]
+    return sorted(one["metadata"]["name"][:-2] for one in found if one["spec"].get("initContainers"))
+
+
+def test_requests_grow_by_a_constant_per_client(run: Any, cluster: Cluster) -> None:
+    """However long it takes: a wait asks for lists, and not for each client."""
+    asked = {}
+    for count, looks in ((20, 6), (40, 6), (40, 18)):
+        cluster.starting = 0
+        clients = house(cluster, count)
+        cluster.starting = looks
+        result = run(*clients, max_parallel=100)
+        assert "failed" not in result and {one["state"] for one in result["clients"]} == {"attached"}
+        asked[count, looks] = len(cluster.calls)
+        run(*({**one, "state": "absent", "detach_to": "open"} for one in clients))
+        for path in [path for path in cluster.objects if "/client-" in path]:
+            del cluster.objects[path]
+    each = (asked[40, 6] - asked[20, 6]) / 20
+    assert each <= 9  # policy written and read, admission (two), two trials, template, and what is there to spare
+    assert asked[40, 18] - asked[40, 6] == 2 * 12  # one list of pods and one of workloads for every look
+
+
+def test_admission_is_asked_for_one_client_until_it_is_in_force(run: Any, cluster: Cluster) -> None:
+    clients = house(cluster, 10)
+    cluster.admitted_before_effective = 6
+    run(*clients)
+    trials = [one for one in cluster.calls if one.method == "POST"]
+    assert len(trials) == 6 + 2 * len(clients)
+
+
+def test_templates_change_in_waves_when_everything_that_protects_is_there(run: Any, cluster: Cluster) -> None:
+    clients = house(cluster, 10)
+    cluster.objects["/api/v1/nodes/a"] = node("a", "1")
+    cluster.starting, cluster.most = 3, 0
+    result = run(*clients)
+    assert "failed" not in result and guarded_pods(cluster) == names(10)
+    assert cluster.most == 4  # for one processor
+    patches = [index for index, write in enumerate(cluster.writes) if "/statefulsets/" in write]
+    assert all("/statefulsets/" in write or "/pods/" in write for write in cluster.writes[patches[0] :]), (
+        "policy, admission and registration of all are there before the first template changes"
+    )
+    assert len(patches) == 10
+
+
+def test_a_run_killed_between_waves_leaves_the_rest_untouched_behind_their_protection(
+    run: Any, cluster: Cluster
+) -> None:
+    clients = house(cluster, 5)
+    run(*clients, max_parallel=2, stop="attach.template/1")
+    changed = [
+        path
+        for path, one in cluster.objects.items()
+        if "/statefulsets/client-" in path and "initContainers" in str(one)
+    ]
+    assert [path.rpartition("/")[2] for path in changed] == names(2)
+    protected = [path for path in cluster.objects if "/networkpolicies/bulkhead-vpn-client-client-" in path]
+    refusing = [path for path in cluster.objects if "/validatingadmissionpolicybindings/bulkhead-vpn-client." in path]
+    assert len(protected) == len(refusing) == 5
+    result = run(*clients, max_parallel=2)
+    assert "failed" not in result, result["msg"]
+    assert guarded_pods(cluster) == names(5)
+    assert run(*clients)["changed"] is False
+
+
+def test_a_tunnel_that_is_down_holds_up_no_wave(run: Any, cluster: Cluster, monkeypatch: Any) -> None:
+    clients = house(cluster, 6)
+    cluster.tunnel = False
+    clock = iter(range(0, 100000, 3))
+    monkeypatch.setattr(_run._rollouts.Rollouts.__init__, "__defaults__", (lambda: float(next(clock)),))
+    result = run(*clients, max_parallel=2)
+    assert result["failed"] is True and result["failure"]["reason"] == "NotReady"
+    assert guarded_pods(cluster) == names(6)
+    assert {one["state"] for one in result["clients"]} == {"sealed"}
+
+
+def test_one_workload_that_changed_does_not_hold_up_the_others(run: Any, cluster: Cluster) -> None:
+    clients = house(cluster, 4)
+    first = f"{WORKLOAD.rpartition('/')[0]}/{names(1)[0]}"
+
+    def edit(one: Cluster) -> None:
+        if one.writes[-1].endswith("bulkhead-endpoints-vpn"):
+            edited = copy.deepcopy(one.objects[first])
+            edited["spec"]["template"]["spec"]["containers"][0]["image"] = "example.org/other:1"
+            one.put(first, edited)
+
+    cluster.after_write = edit
+    result = run(*clients, max_parallel=1)
+    assert result["failure"]["reason"] == "Changed" and "client-000" in result["msg"]
+    assert guarded_pods(cluster) == names(4)[1:]
+
+
+@pytest.mark.parametrize("number", [0, -1])
+def test_a_number_that_lets_nobody_start(run: Any, cluster: Cluster, number: int) -> None:
+    result = run(FULL, max_parallel=number)
+    assert result["msg"] == (
+        f"VPN clients: bulkhead_vpn_max_parallel is {number}: no pod could ever start; give at least 1, or leave it out."
+    )
+    assert cluster.calls == []
