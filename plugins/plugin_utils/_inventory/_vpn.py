@@ -123,6 +123,14 @@ VARIABLES: dict[str, Variable] = {
     "bulkhead_vpn_dns": Variable(
         texts("Name servers behind the tunnel, for configurations that name none.", "10.64.0.1", absent="none"), (SITE,)
     ),
+    "bulkhead_vpn_max_parallel": Variable(
+        number(
+            "Pods of clients that start at once on one node, at least 1.",
+            8,
+            absent="four for each processor that it can allocate",
+        ),
+        (SITE,),
+    ),
     "bulkhead_detach_to": Variable(
         choice("What teardown does with clients.", DETACH_TO, absent=f"V({DETACH_TO[0]})"), (TEARDOWN,)
     ),
