@@ -9,7 +9,8 @@ from typing import Any
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.bulkhead.mesh.plugins.module_utils._mesh import _coexist
+from ansible_collections.bulkhead.mesh.plugins.module_utils._egress import _sealed
+from ansible_collections.bulkhead.mesh.plugins.module_utils._mesh import _coexist, _enrolment
 
 DOCUMENTATION = r"""
 name: mesh_coexistence
@@ -18,19 +19,26 @@ version_added: 0.1.0
 author:
   - bulkhead.mesh contributors (@bulkhead-mesh)
 description:
-  - Finds namespaces that must not be enrolled, ServiceEntries that would lead a client past its VPN, and clients whose
-    names would leave beside it. It reads nothing itself.
+  - Finds namespaces that must not be enrolled or sealed, ServiceEntries that would lead a client past its VPN, and
+    clients whose names would leave beside it. It reads nothing itself.
 positional: _input
 options:
   _input:
     description:
-      - Namespaces, each with C(name) and C(mesh), as in the variable C(bulkhead_namespaces).
+      - Namespaces, each with C(name), C(mesh) and C(egress), as in the variable C(bulkhead_namespaces).
     type: list
     elements: dict
     required: true
   gateways:
     description:
       - VPN gateways, each with C(name) and C(namespace).
+      - When absent, none.
+    type: list
+    elements: dict
+    default: []
+  ingress:
+    description:
+      - Ingress gateways, each with C(name) and C(namespace).
       - When absent, none.
     type: list
     elements: dict
@@ -88,13 +96,19 @@ def mesh_coexistence(
     seen: Mapping[str, Any] | None = None,
     dns: Any = None,
     socket_lb: bool = False,
+    ingress: Sequence[Mapping[str, Any]] = (),
 ) -> list[str]:
     """Checked input for the pure function."""
-    for name, value in (("namespaces", namespaces), ("gateways", gateways), ("clients", clients)):
+    lists = {"namespaces": namespaces, "gateways": gateways, "clients": clients, "ingress gateways": ingress}
+    for name, value in lists.items():
         if isinstance(value, (str, Mapping)) or not isinstance(value, Sequence):
             raise AnsibleFilterError(f"mesh_coexistence needs a list of {name}: write each as an entry of a list.")
     known = dns if isinstance(dns, Mapping) else None
-    return _coexist.problems(namespaces, gateways, clients, seen, known, socket_lb)
+    system = _enrolment.forbidden(seen["namespace"]["name"] if seen else "istio-system")
+    return [
+        *_coexist.problems(namespaces, gateways, clients, seen, known, socket_lb),
+        *_sealed.problems(namespaces, gateways, ingress, system),
+    ]
 
 
 class FilterModule:

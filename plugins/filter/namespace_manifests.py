@@ -9,11 +9,12 @@ from typing import Any
 
 from ansible.errors import AnsibleFilterError
 
+from ansible_collections.bulkhead.mesh.plugins.module_utils._egress import _sealed
 from ansible_collections.bulkhead.mesh.plugins.module_utils._ingress import _model, _namespaces
 
 DOCUMENTATION = r"""
 name: namespace_manifests
-short_description: Manifests of namespaces with their labels for mesh, segments and Pod Security
+short_description: Manifests of namespaces with their labels for mesh, segments and Pod Security, and what seals them
 version_added: 0.1.0
 author:
   - bulkhead.mesh contributors (@bulkhead-mesh)
@@ -25,6 +26,8 @@ options:
     description:
       - Namespaces, each with C(name) and C(mesh), which is V(ambient), V(sidecar), V(none) or V(unmanaged).
       - V(none) keeps its pods out of a mesh; with V(unmanaged), or when C(mesh) is absent, no label says anything.
+      - C(egress) is V(open), the default, or V(sealed), which adds a NetworkPolicy that lets no pod of the namespace out
+        except by a policy that selects it.
       - C(segments) are names of segments of P(bulkhead.mesh.ingress_gateways#role), whose gateways its routes may attach to.
     type: list
     elements: dict
@@ -50,7 +53,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _value:
-  description: One Namespace for each entry.
+  description: One Namespace for each entry, and a NetworkPolicy for each that is sealed.
   type: list
   elements: dict
 """
@@ -67,7 +70,7 @@ PRIVILEGED = {"pod-security.kubernetes.io/enforce": "privileged"}
 def namespace_manifests(
     namespaces: Iterable[Mapping[str, Any]], privileged: Iterable[str] = ()
 ) -> list[dict[str, Any]]:
-    """One manifest for each namespace."""
+    """One manifest for each namespace, followed by the policy of a sealed one."""
     if isinstance(namespaces, (str, Mapping)) or not isinstance(namespaces, Iterable):
         raise AnsibleFilterError("namespace_manifests needs a list of namespaces: write - {name: core, mesh: ambient}.")
     wanted, made = set(privileged), []
@@ -79,6 +82,7 @@ def namespace_manifests(
         labels = {**MESH[one.mesh], **attaches, **(PRIVILEGED if one.name in wanted else {})}
         metadata: dict[str, Any] = {"name": one.name, **({"labels": labels} if labels else {})}
         made.append({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
+        made += [_sealed.policy(one.name)] if one.egress == _sealed.SEALED else []
     return made
 
 

@@ -47,11 +47,11 @@ VARIABLES = {
 }
 
 
-def play(name: str, more: dict[str, Any] | None = None) -> tuple[int, str]:
+def play(name: str, more: dict[str, Any] | None = None, *words: str) -> tuple[int, str]:
     """Run one of the collection's playbooks with this suite's inventory; its exit code and what it printed."""
     given = {**VARIABLES, **(more or {})}
     paths = Paths.from_environment()
-    done = plays.run(paths, name, inventory="molecule/inventory.yml", variables=given, vpn_namespace=VPN)
+    done = plays.run(paths, name, *words, inventory="molecule/inventory.yml", variables=given, vpn_namespace=VPN)
     return done.code, done.output
 
 

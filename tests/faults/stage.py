@@ -149,6 +149,27 @@ def from_within(pod: str, seconds: float) -> dict[str, int]:
     return {kind: count["tried"] for kind, count in senders.finish(process, seconds).items()}
 
 
+@contextmanager
+def no_admission(name: str) -> Iterator[None]:
+    """The API server only notes what the rules for a client's workload and pods refuse; the control of a refusal."""
+    _enforced(name, "Audit")
+    yield
+    _enforced(name, "Deny")
+
+
+def _enforced(name: str, action: str) -> None:
+    patch = json.dumps({"spec": {"validationActions": [action]}})
+    # The last one is the one that is tried; the API server follows in the order in which they are changed.
+    for what in ("workload", "client"):
+        binding = f"bulkhead-vpn-{what}.{NAMESPACE}.{name}"
+        kubectl("patch", "validatingadmissionpolicybinding", binding, "--type=merge", "-p", patch)
+    template = stateful_set(name)["spec"]["template"]
+    metadata = {"name": "tried", "namespace": NAMESPACE, **template["metadata"]}
+    pod = json.dumps({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": template["spec"]})
+    words = ("create", "--dry-run=server", "-o", "name", "-f", "-")
+    until(lambda: bool(kubectl(*words, check=False, stdin=pod)) == (action == "Audit"), f"admission is {action}")
+
+
 @dataclass
 class Leaks:
     """Packets of a window from the node to the target, and those of the unattached twin to the peer."""

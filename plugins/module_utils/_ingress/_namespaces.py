@@ -10,13 +10,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from ansible_collections.bulkhead.mesh.plugins.module_utils._egress import _sealed
 from ansible_collections.bulkhead.mesh.plugins.module_utils._egress._model import Problem
 from ansible_collections.bulkhead.mesh.plugins.module_utils._ingress._model import NAMESPACES, SEGMENT_LENGTH
 from ansible_collections.bulkhead.mesh.plugins.module_utils._reader import LABEL, Reader, entries, twice
 
 UNMANAGED = "unmanaged"
 MESHES = ("ambient", "sidecar", "none", UNMANAGED)
-_KEYS = ("name", "mesh", "segments")
+_KEYS = ("name", "mesh", "egress", "segments")
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class Namespace:
 
     name: str
     mesh: str = UNMANAGED
+    egress: str = _sealed.OPEN
     segments: frozenset[str] | None = None
 
     @property
@@ -47,6 +49,7 @@ def _namespace(reader: Reader, entry: Any, path: str) -> Namespace | None:
     return Namespace(
         name=reader.name(entry.get("name"), f"{path}.name"),
         mesh=reader.choice(entry.get("mesh", UNMANAGED), f"{path}.mesh", MESHES),
+        egress=reader.choice(entry.get("egress", _sealed.OPEN), f"{path}.egress", _sealed.CHOICES),
         segments=None if given is None else frozenset(segments),
     )
 

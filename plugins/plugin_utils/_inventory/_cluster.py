@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+from ansible_collections.bulkhead.mesh.plugins.module_utils._egress._sealed import CHOICES
 from ansible_collections.bulkhead.mesh.plugins.module_utils._ingress._chart import FRR
 from ansible_collections.bulkhead.mesh.plugins.module_utils._ingress._level import CHANNELS
 from ansible_collections.bulkhead.mesh.plugins.module_utils._ingress._namespaces import MESHES
@@ -44,6 +45,7 @@ def _chart(name: str, repository: str) -> dict[str, Field]:
 _NAMESPACE = {
     "name": text("Name of the namespace.", "core", needed=True),
     "mesh": choice("How its pods are in the mesh.", MESHES, absent="V(unmanaged)"),
+    "egress": choice("Whether a pod gets out without a policy that selects it.", CHOICES, absent="V(open)"),
     "segments": texts("Segments whose gateways its routes may attach to.", "arr", absent="none"),
 }
 _ISTIO = {

@@ -16,6 +16,27 @@ def labels(*entries, privileged=()):
     return {one["metadata"]["name"]: one["metadata"].get("labels") for one in namespace_manifests(entries, privileged)}
 
 
+def test_a_sealed_namespace_lets_no_pod_out():
+    made = namespace_manifests([{"name": "a", "egress": "sealed"}, {"name": "b", "egress": "open"}, {"name": "c"}])
+    assert [(one["kind"], one["metadata"]["name"]) for one in made] == [
+        ("Namespace", "a"),
+        ("NetworkPolicy", "bulkhead-sealed"),
+        ("Namespace", "b"),
+        ("Namespace", "c"),
+    ]
+    assert made[1]["metadata"]["namespace"] == "a"
+    assert made[1]["spec"] == {"podSelector": {}, "policyTypes": ["Egress"]}
+
+
+@pytest.mark.parametrize("value", ["Sealed", "closed", True, None])
+def test_how_a_namespace_is_left_is_one_of_two_words(value):
+    with pytest.raises(
+        AnsibleFilterError,
+        match=r"bulkhead_namespaces\[0\]\.egress is .*: this choice does not exist; use open or sealed\.$",
+    ):
+        namespace_manifests([{"name": "a", "egress": value}])
+
+
 def test_labels():
     enforce = "pod-security.kubernetes.io/enforce"
     found = labels(
@@ -77,7 +98,7 @@ def test_bad_segments():
         (
             [{"name": "a", "segment": ["arr"]}],
             "bulkhead_namespaces entry a: bulkhead_namespaces[0].segment: no such key exists; write segments, or one of "
-            "name, mesh.",
+            "name, mesh, egress.",
         ),
         (
             [{"name": "a"}, {"name": "a"}],
