@@ -255,10 +255,10 @@ def _on_lab(folder: str) -> Callable[[Context], None]:
 
 
 def benchmarks(ctx: Context) -> None:
-    """Ratios, side by side in one run: object_set, and what VPN egress costs."""
+    """Ratios, side by side in one run: object_set, what VPN egress costs, and many clients that start at once."""
     ctx.need_lab()
     folder = ctx.places.checkout / "tests" / "benchmarks"
-    commands = [[ctx.program("python"), str(folder / name)] for name in ("object_set.py", "vpn.py")]
+    commands = [[ctx.program("python"), str(folder / name)] for name in ("object_set.py", "vpn.py", "start.py")]
     ctx.run_all(commands, cwd=ctx.places.checkout, env=_playbook_env(ctx))
 
 

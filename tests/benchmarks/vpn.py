@@ -18,6 +18,7 @@ What it makes it takes away. The exit code is 1 when a goal is missed or request
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import signal
 import statistics
@@ -60,7 +61,8 @@ TASK = """
 
 def workload(name: str, replicas: int) -> dict[str, Any]:
     """A StatefulSet like the one that the faults are tried on."""
-    made: dict[str, Any] = json.loads(json.dumps(attached.user_objects(Paths.from_environment())[-1]))
+    given = attached.user_objects(Paths.from_environment())
+    made: dict[str, Any] = copy.deepcopy(next(one for one in given if one["kind"] == "StatefulSet"))
     made["metadata"]["name"] = name
     made["spec"].update(serviceName=name, replicas=replicas, selector={"matchLabels": {"app": name}})
     made["spec"]["template"]["metadata"]["labels"] = {"app": name}
