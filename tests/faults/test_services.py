@@ -28,8 +28,8 @@ def reader(shapes: Paths) -> Iterator[Paths]:
     stage.comes_back(POD)
     until(lambda: reached(address()), "the Service is reached")
     yield shapes
-    stage.clear()
     kubectl("-n", stage.NAMESPACE, "delete", "pod,service", attached.SERVICE)
+    stage.clear()  # waits until no pod is left
 
 
 def address(name: str = attached.SERVICE) -> str:
