@@ -116,14 +116,6 @@ def state(name: str) -> str:
     return "refused" if wanted else "stopped"
 
 
-def refusal(name: str) -> str:
-    """The newest message of the API server about a pod of this workload that it did not admit; empty if none."""
-    selector = f"reason=FailedCreate,involvedObject.name={name}"
-    events = get("events", "", "--field-selector", selector)["items"]
-    newest = max(events, key=lambda one: one.get("lastTimestamp") or one.get("eventTime") or "", default={})
-    return str(newest.get("message", ""))
-
-
 def ready(name: str) -> None:
     """Wait until every wanted pod of the newest template is Ready."""
     kubectl("-n", NAMESPACE, "rollout", "status", f"statefulset/{name}", "--timeout=60s")

@@ -433,6 +433,26 @@ def test_no_probe_proves_nothing(reason: str) -> None:
     } == {"unknown"}
 
 
+def frames(mode: str | None, edit: Any = None) -> Any:
+    """The guard as it was loaded on a kernel that can do this much."""
+    held = {"mode": mode, "table": "" if mode == "absent" else "f" * 64}
+    evidence = e.with_fact(proof(frames=held)(), "guard", {**e.LIVE, "frames": held})
+    return e.results(e.with_pod(evidence, edit) if edit else evidence)["pod-guard-hash"]
+
+
+@pytest.mark.parametrize("mode", ["marked", "absent", "nonsense", None])
+def test_without_the_hook_for_frames_the_guard_counts_only_where_nobody_may_send_them(mode: str | None) -> None:
+    found = frames(mode)
+    assert found.result == "pass" and "no" in found.observed and "NET_RAW" in found.observed, found
+    open_ = frames(mode, set_in("spec.containers.0.securityContext", {}))
+    assert open_.result == "fail" and "pod-caps did not pass" in open_.reason, open_
+
+
+def test_with_the_hook_it_holds_alone_and_says_so() -> None:
+    found = frames("routed", set_in("spec.containers.0.securityContext", {}))
+    assert found.result == "pass" and "netdev egress hook" in found.observed and "NET_RAW" not in found.observed, found
+
+
 def test_classes_not_asked_for_are_skipped() -> None:
     found = e.results(e.GOOD, "P")
     for one in found.values():
