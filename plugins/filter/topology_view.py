@@ -56,7 +56,9 @@ def topology_view(topology: Mapping[str, Any], view: str = "text") -> str:
     """Checked input for the pure functions."""
     if view not in _text.VIEWS:
         raise AnsibleFilterError(f"topology_view has no view {view!r}: use {', '.join(_text.VIEWS)}.")
-    if not isinstance(topology, Mapping) or not {"proof", "vpn_clients", "unreadable"} <= set(topology):
+    if not isinstance(topology, Mapping) or not {"proof", "vpn_clients", "orphans", "left_behind", "unreadable"} <= set(
+        topology
+    ):
         raise AnsibleFilterError("topology_view needs what topology_info returns: pass its key topology.")
     return _text.VIEWS[view](topology)
 

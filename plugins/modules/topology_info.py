@@ -113,6 +113,18 @@ topology:
       returned: success
       type: str
       sample: '2026-11-21T17:30:00Z'
+    orphans:
+      description: Workloads that are attached to a VPN gateway and that no inventory names, each with C(msg), which says what to do.
+      returned: success
+      type: list
+      elements: dict
+      sample: []
+    left_behind:
+      description: Pods with the label or the guard of a VPN client that no workload owns, each with C(msg), which says what to do.
+      returned: success
+      type: list
+      elements: dict
+      sample: []
     unreadable:
       description: Kinds that could not be read, each with the reason.
       returned: success

@@ -32,7 +32,8 @@ def attached(listed: Collection[_Key], workloads: Iterable[Mapping[str, Any]]) -
     found = []
     for one in workloads:
         client = _selector.pod_labels(one).get(_names.CLIENT_LABEL)
-        if _flow.key_of(one) in listed or not (client or _template.is_attached(one)):
+        whole = bool(_selector.pod_template(one).get("spec"))
+        if _flow.key_of(one) in listed or not (client or whole and _template.is_attached(one)):
             continue
         client = client or _names.client_id(one["metadata"]["namespace"], one["metadata"]["name"])
         reason = "it is attached and stays sealed behind its gateway"

@@ -76,6 +76,7 @@ def page(topology: Mapping[str, Any]) -> str:
         _section("VPN gateways", map(_vpn_gateway, topology["vpn_gateways"])),
         _section("Ingress gateways", map(_ingress, topology["ingress_gateways"])),
         _section("Namespaces", map(_namespace, topology["namespaces"]), " small"),
+        _section("Nobody's", map(_nobodys, (*topology["orphans"], *topology["left_behind"]))),
         _section("Not readable", map(_unreadable, topology["unreadable"])),
     ]
     parts = [
@@ -217,6 +218,13 @@ def pods_line(pods: Mapping[str, int] | None) -> str:
     if pods is None:
         return "unknown"
     return ", ".join(f"{count} {state.replace('_', ' ')}" for state, count in pods.items()) or "none"
+
+
+def _nobodys(one: Mapping[str, Any]) -> str:
+    """A workload that the inventory does not name, or a pod that no workload owns."""
+    bad = one.get("guarded") is False
+    badge = Badge("✗" if bad else "!", "without a guard" if bad else "look at it", _words.BAD if bad else _words.WARN)
+    return _card(f"{one.get('kind', 'Pod')} {one['namespace']}/{one['name']}", badge, [("Why", one["msg"])])
 
 
 def _unreadable(one: Mapping[str, Any]) -> str:

@@ -27,6 +27,7 @@ def text(topology: Topology) -> str:
         _table(("ROUTE", "GATEWAY", "LEADS"), _routes(topology)),
         _table(("VPN GATEWAY", "STATE", "LEAVES BY"), map(_gateway, topology["vpn_gateways"])),
         _table(("VPN CLIENT", "GATEWAY", "VERDICT", "LAYERS", "WHY"), map(_client, topology["vpn_clients"])),
+        "\n".join(one["msg"] for one in (*topology["orphans"], *topology["left_behind"])),
         "\n".join(f"Not readable: {one['kind']}: {one['reason']}" for one in topology["unreadable"]),
         f"{_words.headline(topology)}; {_words.proof(topology)}.",
     ]

@@ -107,15 +107,19 @@ def headline(topology: Mapping[str, Any]) -> Badge:
     badges = [client_badge(one) for one in clients]
     if topology["unreadable"]:
         badges.append(_UNKNOWN)
+    badges += [Badge("!", "", WARN if one["guarded"] else BAD) for one in topology["left_behind"]]
     worst = max((one.tone for one in badges), key=TONES.index, default=PLAIN)
     if not parts:
         return Badge("–", "nothing of this collection is on the cluster", worst)
     if not clients:
         return Badge("–", "no workload is behind a VPN gateway", worst)
-    good = sum(1 for one in badges if one.tone == GOOD)
+    shown = [client_badge(one) for one in clients]
+    good = sum(1 for one in shown if one.tone == GOOD)
     words = f"{good} of {len(clients)} VPN clients protected"
-    bad = sum(1 for one in badges if one.tone == BAD)
+    bad = sum(1 for one in shown if one.tone == BAD)
     words += f", {bad} unprotected" if bad else ""
+    alone = len(topology["left_behind"])
+    words += f", {alone} pod{'' if alone == 1 else 's'} that no workload owns" if alone else ""
     unread = len(topology["unreadable"])
     words += f", {unread} kind{'' if unread == 1 else 's'} of objects not readable" if unread else ""
     return Badge({GOOD: "✓", BAD: "✗", WARN: "!", UNSURE: "?"}.get(worst, "–"), words, worst)

@@ -84,6 +84,8 @@ def look(
         "ingress_gateways": ingress,
         "vpn_gateways": gateways,
         "vpn_clients": clients,
+        "orphans": _vpn.orphans(seen, wanted.clients),
+        "left_behind": _vpn.left_behind(seen),
         "proof": {
             "state": proof.state,
             "reason": proof.reason,

@@ -11,7 +11,13 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from ansible_collections.bulkhead.mesh.plugins.module_utils._egress import _left_behind, _names, _registry, _siblings
+from ansible_collections.bulkhead.mesh.plugins.module_utils._egress import (
+    _left_behind,
+    _names,
+    _orphans,
+    _registry,
+    _siblings,
+)
 from ansible_collections.bulkhead.mesh.plugins.module_utils._kube import _workload
 from ansible_collections.bulkhead.mesh.plugins.module_utils._topology import _standing
 from ansible_collections.bulkhead.mesh.plugins.module_utils._topology_info._read import Seen
@@ -155,6 +161,18 @@ def clients(
             }
         )
     return made
+
+
+def orphans(seen: Seen, declared: Sequence[_Object]) -> list[dict[str, Any]]:
+    """Workloads that are attached without being in the inventory, each with a sentence that says what to do."""
+    return _orphans.attached({(one["kind"], one["namespace"], one["name"]) for one in declared}, seen.all(*KINDS))
+
+
+def left_behind(seen: Seen) -> list[dict[str, Any]]:
+    """Pods of clients that no workload owns; none where owners were not read, which is told elsewhere."""
+    if seen.missing("Pod", "ReplicaSet", *KINDS):
+        return []
+    return [one.to_dict() for one in _left_behind.find(seen.all("Pod"), seen.all(*KINDS), seen.all("ReplicaSet"))]
 
 
 def _live(key: _standing.Key, workload: _Object | None, seen: Seen, accept_open: Collection[str]) -> _standing.Live:

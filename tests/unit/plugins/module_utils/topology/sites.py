@@ -82,6 +82,11 @@ def proof(**more: Any) -> dict[str, Any]:
     return {"state": "read", "reason": "", "time": "2026-11-21T17:00:00Z", "age_s": 720, "stale": False, **more}
 
 
+def left_behind(name: str = "alone", guarded: bool = True) -> dict[str, Any]:
+    words = f"Pod downloads/{name} of VPN client downloads.qbittorrent is left behind"
+    return {"namespace": "downloads", "name": name, "client": "downloads.qbittorrent", "guarded": guarded, "msg": words}
+
+
 def whole() -> dict[str, Any]:
     """The demo, with a tailnet."""
     tailnet = {"name": "arr.tail-scale.ts.net", "addresses": ["100.64.0.3"], "reason": ""}
@@ -107,6 +112,8 @@ def whole() -> dict[str, Any]:
         ],
         "vpn_gateways": [gateway("north")],
         "vpn_clients": [client("qbittorrent")],
+        "orphans": [],
+        "left_behind": [],
         "proof": proof(),
     }
 
@@ -164,13 +171,18 @@ def troubled() -> dict[str, Any]:
         client("lost", "nowhere", state="missing", reason="there is no such workload", pods=0, **nothing),
         client(EVIL, "north", namespace=EVIL, kind="Deployment", reason=EVIL, services=[]),
     ]
+    made["orphans"] = [
+        {"kind": "StatefulSet", "namespace": EVIL, "name": EVIL, "msg": f"StatefulSet {EVIL} is attached"}
+    ]
+    made["left_behind"] = [left_behind(), left_behind(name="unguarded", guarded=False)]
     made["proof"] = proof(age_s=260000, stale=True)
     return made
 
 
 def nothing() -> dict[str, Any]:
     """A cluster on which there is nothing to show, never verified."""
-    empty = {"namespaces": [], "ingress_gateways": [], "vpn_gateways": [], "vpn_clients": [], "unreadable": []}
+    lists = ("namespaces", "ingress_gateways", "vpn_gateways", "vpn_clients", "orphans", "left_behind", "unreadable")
+    empty: dict[str, Any] = {name: [] for name in lists}
     none = proof(state="none", reason="no report was given", time=None, age_s=None)
     return {"server": "192.0.2.1:6443", "read_at": "2026-11-21T17:12:00Z", **empty, "proof": none}
 

@@ -315,3 +315,14 @@ def test_the_guard_of_the_fixture_is_what_makes_it_attached() -> None:
     held["/apis/apps/v1/statefulsets"][0]["spec"]["template"]["spec"] = {**GUARD, "initContainers": [{"name": "own"}]}
     (client,) = look(Api(held))["vpn_clients"]
     assert client["state"] == "unknown" and not client["attached"]
+
+
+def test_who_belongs_to_nobody_is_told_with_what_to_do() -> None:
+    held = cluster()
+    (one,) = [one for one in held["/api/v1/pods"] if one["metadata"]["name"] == "qbittorrent-0"]
+    del one["metadata"]["ownerReferences"]
+    found = look(Api(held), replace(WANTED, clients=[]))
+    assert [one["name"] for one in found["orphans"]] == ["qbittorrent"]
+    assert "StatefulSet downloads/qbittorrent is attached to a VPN gateway and" in found["orphans"][0]["msg"]
+    assert [one["name"] for one in found["left_behind"]] == ["qbittorrent-0"]
+    assert "kubectl -n downloads delete pod qbittorrent-0" in found["left_behind"][0]["msg"]

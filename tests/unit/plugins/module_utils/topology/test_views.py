@@ -131,3 +131,12 @@ def test_json_is_what_the_module_returns() -> None:
 )
 def test_age(seconds: float | None, words: str) -> None:
     assert _words.age(seconds) == words
+
+
+@pytest.mark.parametrize(("guarded", "tone"), [(True, _words.WARN), (False, _words.BAD)])
+def test_a_pod_that_no_workload_owns_is_never_good(guarded: bool, tone: str) -> None:
+    made = sites.whole()
+    made["left_behind"] = [sites.left_behind(guarded=guarded)]
+    head = _words.headline(made)
+    assert head.tone == tone and "1 of 1 VPN clients protected, 1 pod that no workload owns" in head.words
+    assert "is left behind" in _text.text(made) and "is left behind" in _text.VIEWS["html"](made)
