@@ -15,9 +15,11 @@ import ipaddress
 import json
 import re
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Callable
 
+from ansible_collections.bulkhead.mesh.plugins.module_utils import _partly
 from ansible_collections.bulkhead.mesh.plugins.module_utils._egress import (
     _admission,
     _agent_source,
@@ -78,11 +80,15 @@ class Run:
         self.warnings: list[str] = []
         self.diff: list[_Object] = []
         self.wait = wait_until
+        self.failures: dict[str, KubeError] = {}  # by name of the gateway
         self.client: _client.Caller
         self.target: Target
 
     def go(self, client: _client.Caller, target: Target, gateways: Sequence[Gateway]) -> _Object:
-        """Do it all; answers what the module returns. Raises Refused or KubeError."""
+        """Do it all; answers what the module returns, also what failed for some. Raises Refused or KubeError.
+
+        A gateway that cannot be what is asked stays as it is, and no other one waits for it.
+        """
         self.client, self.target = client, target
         images = self.params["images"]
         networks = {name: _listed(value) for name, value in self.params["cluster_networks"].items()}
@@ -92,10 +98,9 @@ class Run:
         if problems:
             raise Refused(problems)
         seen = self._read(gateways)
-        addresses = {host: lookup(host) for host in _gateway_flow.hosts(gateways, seen)}
-        work = _gateway_flow.plan(gateways, seen, addresses, self.params["dns"], networks, self.check)
-        if work.problems:
-            raise Refused(work.problems)
+        readable = [one for one in gateways if one.name not in self.failures]
+        addresses = {host: lookup(host) for host in _gateway_flow.hosts(readable, seen)}
+        work = _gateway_flow.plan(readable, seen, addresses, self.params["dns"], networks, self.check)
         for problem in [*work.unknown.values(), *work.before]:
             self.changed = True
             self.warnings.append(f"{problem} In a real run this has to be so before.")
@@ -104,14 +109,23 @@ class Run:
             _gateway.Images(images["agent"], images["engine"] or "", images["resolver"], images["pull_policy"]),
             self.params["cluster_domain"],
         )
-        self._set_up(work, seen, shared)
+        # Where none of the list can be set up, nothing is written at all.
+        if work.plans or work.removed or work.unknown or not gateways:
+            self._set_up(work, seen, shared, [one for one in gateways if one.state == "present"])
         self._tear_down(work, seen)
         if not self.check:
             self._wait(work)
+        bad = {problem.object for problem in work.problems}
+        names = [one.object for one in gateways if one.object in bad or one.name in self.failures]
         return {
             "gateways": [_shown(plan, work) for plan in work.plans] + [_unknown(name, work) for name in work.unknown],
             "orphans": _gateway_flow.orphans(gateways, seen.registries),
+            **_partly.told(work.problems, self.failures.values(), names, len(gateways), "gateway"),
         }
+
+    def _for(self, gateways: Iterable[Gateway], otherwise: str = "") -> AbstractContextManager[None]:
+        """What fails in here fails for these gateways and no others, unless nothing can go on."""
+        return _partly.failing(self.failures, [one.name for one in gateways], otherwise)
 
     # --- reading ---------------------------------------------------------------------------------------
 
@@ -139,15 +153,16 @@ class Run:
                 problems += found
         if problems:
             raise Refused(problems)
-        seen = Seen(
-            frozenset(one.namespace for one in gateways if body(f"namespace {one.namespace}") is not None),
-            registries,
-            {one.name: body(f"secret {one.name}") for one in gateways if one.state == "present"},
-            {one.name: body(f"live {one.name}") for one in gateways},
-        )
+        namespaces, secrets, live = set(), {}, {}
         for gateway in gateways:
-            self._conceal(gateway, seen.secrets.get(gateway.name))
-        return seen
+            with self._for([gateway]):
+                if body(f"namespace {gateway.namespace}") is not None:
+                    namespaces.add(gateway.namespace)
+                live[gateway.name] = body(f"live {gateway.name}")
+                if gateway.state == "present":
+                    secrets[gateway.name] = body(f"secret {gateway.name}")
+            self._conceal(gateway, secrets.get(gateway.name))
+        return Seen(frozenset(namespaces), registries, secrets, live)
 
     def _conceal(self, gateway: Gateway, secret: Mapping[str, Any] | None) -> None:
         for value in ((secret or {}).get("data") or {}).values():
@@ -176,35 +191,43 @@ class Run:
             self.warnings += [one for one in report.warnings if one not in self.warnings]
         self.diff += _diff.diffs(report.steps, job.owner.manager, Redactor())
 
-    def _set_up(self, work: Work, seen: Seen, shared: _gateway.Shared) -> None:
+    def _set_up(self, work: Work, seen: Seen, shared: _gateway.Shared, wanted: Sequence[Gateway]) -> None:
         writers = _gateway_flow.writers(work)
         if writers:
             shared_rules = [*_admission.endpoints_admission(writers), *_workload_admission.labels_admission()]
             self.apply_objects(SHARED_SET, shared_rules)
         # In check mode a namespace may not be there yet.
         for namespace in sorted((seen.namespaces | set(seen.registries)) & set(work.live_namespaces)):
-            self._register(namespace, work.registries[namespace])
+            with self._for(_of(work.plans, namespace), f"namespace {namespace}"):
+                self._register(namespace, work.registries[namespace])
         for namespace in sorted({plan.gateway.namespace for plan in work.plans}):
-            self._create(_gateway.agent_objects(namespace, shared)[0])
-            pods = [plan.gateway.pod for plan in work.plans if plan.gateway.namespace == namespace]
-            common = _gateway.namespace_objects(namespace, work.registries[namespace], shared, pods)
-            self.apply_objects(namespace_set(namespace), common)
+            # Also those of gateways that are left out: they may be there, and the controller serves them.
+            pods = [one.pod for one in wanted if one.namespace == namespace]
+            with self._for(_of(work.plans, namespace)):
+                self._create(_gateway.agent_objects(namespace, shared)[0])
+                common = _gateway.namespace_objects(namespace, work.registries[namespace], shared, pods)
+                self.apply_objects(namespace_set(namespace), common)
         for plan in work.plans:
-            registry = work.registries[plan.gateway.namespace]
-            self.apply_objects(gateway_set(plan.gateway), _gateway.gateway_objects(plan, registry, shared))
+            if plan.gateway.name not in self.failures:
+                registry = work.registries[plan.gateway.namespace]
+                with self._for([plan.gateway]):
+                    self.apply_objects(gateway_set(plan.gateway), _gateway.gateway_objects(plan, registry, shared))
 
     def _tear_down(self, work: Work, seen: Seen) -> None:
         if not work.removed:
             return
         for gateway in work.removed:
             if gateway.namespace in seen.namespaces:
-                self.apply_objects(gateway_set(gateway), [])
+                with self._for([gateway]):
+                    self.apply_objects(gateway_set(gateway), [])
         for namespace in sorted({gateway.namespace for gateway in work.removed} & seen.namespaces):
-            if namespace not in work.live_namespaces:
-                self.apply_objects(namespace_set(namespace), [])
-                self._unregister(namespace)
-                self._sweep_agents(namespace, {gateway.name for gateway in work.removed})
-        if not work.live_namespaces:
+            going = [one for one in work.removed if one.namespace == namespace]
+            if namespace not in work.live_namespaces and not any(one.name in self.failures for one in going):
+                with self._for(going):
+                    self.apply_objects(namespace_set(namespace), [])
+                    self._unregister(namespace)
+                    self._sweep_agents(namespace, {gateway.name for gateway in work.removed})
+        if not work.live_namespaces and not self.failures:
             self.apply_objects(SHARED_SET, [])
 
     def _create(self, manifest: _Object) -> None:
@@ -291,7 +314,7 @@ class Run:
 
     def _wait(self, work: Work) -> None:
         """Until every gateway's tunnel carries traffic; all that do not are told at once."""
-        left = {plan.gateway.name: plan for plan in work.plans}
+        left = {plan.gateway.name: plan for plan in work.plans if plan.gateway.name not in self.failures}
         evidence: dict[str, str] = {}
 
         def look() -> tuple[bool, object]:
@@ -306,12 +329,14 @@ class Run:
             return not left, None
 
         if left and not self.wait(look, timeout=self.params["wait_timeout"], sleep=self.params["wait_sleep"])[0]:
-            words = [
-                f"{plan.gateway.object} is not ready after {self.params['wait_timeout']} s: {evidence[name]}."
-                for name, plan in left.items()
-            ]
-            first = next(iter(left.values())).gateway
-            raise KubeError("\n".join(words), reason="NotReady", object_=first.object, details=words[0])
+            for name, plan in left.items():
+                what = plan.gateway.object
+                words = f"{what} is not ready after {self.params['wait_timeout']} s: {evidence[name]}."
+                self.failures[name] = KubeError(words, reason="NotReady", object_=what, details=words)
+
+
+def _of(plans: Iterable[_gateway.Plan], namespace: str) -> list[Gateway]:
+    return [plan.gateway for plan in plans if plan.gateway.namespace == namespace]
 
 
 def lookup(host: str) -> list[str]:

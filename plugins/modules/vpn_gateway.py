@@ -16,7 +16,8 @@ description:
     internet through that tunnel and in no other way; while the tunnel is down they reach nothing.
   - With the gateway come a firewall in its pod, a NetworkPolicy, admission policies, a resolver that asks through the
     tunnel, and in each gateway namespace one controller that tells clients and gateways each other's pod addresses.
-  - All gateways are judged before anything is written, and every problem is named at once.
+  - All gateways are judged before anything is written. One that cannot be what is asked, or for which a step fails, stays as
+    it is and holds up no other one; the task fails at its end with every name and reason.
   - A gateway that is no longer in the list stays as it is and is reported in RV(orphans).
 extends_documentation_fragment:
   - bulkhead.mesh._auth
@@ -186,7 +187,7 @@ orphans:
   sample: []
 problems:
   description: What was refused, each with C(object), C(path), C(value) and C(msg).
-  returned: when the input was refused
+  returned: when the input or gateways were refused
   type: list
   elements: dict
 failure:
@@ -240,7 +241,9 @@ def main() -> None:
         client = _client.Client(module.params)
         result = run.go(client, client.target, gateways)
     except _vpn_gateway.Refused as exc:
-        module.fail_json(msg=str(exc), problems=[one.to_dict() for one in exc.problems], changed=False)
+        failure = {"code": None, "reason": "Refused", "object": exc.problems[0].object, "details": None}
+        problems = [one.to_dict() for one in exc.problems]
+        module.fail_json(msg=str(exc), problems=problems, failure=failure, changed=False)
     except KubeError as exc:
         told = {"msg": exc.msg, "failure": exc.failure, "changed": run.changed}
         if not (module.params["defer"] and exc.failure["reason"] == "NotReady"):
@@ -251,6 +254,8 @@ def main() -> None:
         module.warn(warning)
     if module._diff:
         result["diff"] = run.diff
+    if result.pop("failed", False):
+        module.fail_json(changed=run.changed, **result)
     module.exit_json(changed=run.changed, **result)
 
 

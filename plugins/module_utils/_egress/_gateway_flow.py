@@ -20,6 +20,7 @@ from ansible_collections.bulkhead.mesh.plugins.module_utils._egress._model impor
 from ansible_collections.bulkhead.mesh.plugins.module_utils._egress._policy import Endpoint
 from ansible_collections.bulkhead.mesh.plugins.module_utils._egress._registry import Registry
 
+ENGINE = "wireguard"
 _Object = Mapping[str, Any]
 
 
@@ -99,34 +100,50 @@ def plan(
     cluster_networks: Mapping[str, Iterable[str]],
     predict: bool,
 ) -> Work:
-    """Everything, or all problems at once.
+    """What can be done, and the problems of gateways that cannot be what is asked: those stay as they are.
 
     ``addresses`` are those of ``hosts``; with ``predict`` (check mode) a missing namespace or Secret is no problem but
     something that may come into being before the real run, and clients of a gateway that goes may be detached before.
     """
     work = Work()
-    engines = [one for one in gateways if one.state == "present" and one.engine != "wireguard"]
-    for gateway in engines:
-        reason, remedy = "this engine is not there yet", "use wireguard"
-        work.problems.append(Problem(gateway.object, "engine", gateway.engine, reason, remedy))
     detached: set[str] = set()
     if predict:
         work.before = _registry.occupied(seen.registries, gateways)
         going = [one for one in gateways if one.state == "absent" and one.namespace in seen.registries]
         detached.update(*(_registry.clients_of(seen.registries[one.namespace], one.name) for one in going))
-    work.registries, problems = _registry.update(seen.registries, gateways, (), cluster_networks, detached)
-    work.problems += problems
+    settings: dict[str, Settings] = {}
+    taking_part = []
     for gateway in gateways:
+        found = _settings(gateway, seen, addresses, dns) if gateway.state == "present" else None
+        if isinstance(found, Settings):
+            settings[gateway.name] = found
+        elif found is not None and predict and gateway.engine == ENGINE and _may_come(gateway, seen):
+            work.unknown[gateway.name] = found
+        elif found is not None:
+            work.problems.append(found)
+            continue
+        taking_part.append(gateway)
+    # A gateway that is left out is not mentioned, so its part of the registry stays as it is.
+    standing = {name for registry in seen.registries.values() for name in registry["gateways"]}
+    while True:
+        # Where two want the same numbers, those that have theirs already come first.
+        ordered = sorted(taking_part, key=lambda one: one.name not in standing)
+        work.registries, problems = _registry.update(seen.registries, ordered, (), cluster_networks, detached)
+        if not problems:
+            break
+        bad = {one.object for one in problems}
+        left = [one for one in taking_part if one.object not in bad]
+        work.problems += problems
+        if len(left) == len(taking_part):  # not the problem of any one of them
+            work.registries, work.unknown = dict(seen.registries), {}
+            return work
+        taking_part = left
+    work.unknown = {one.name: work.unknown[one.name] for one in taking_part if one.name in work.unknown}
+    for gateway in taking_part:
         if gateway.state == "absent":
             work.removed.append(gateway)
-            continue
-        made = _one(gateway, seen, addresses, dns, work.registries)
-        if isinstance(made, _gateway.Plan):
-            work.plans.append(made)
-        elif predict and _may_come(gateway, seen):
-            work.unknown[gateway.name] = made
-        elif made is not None:
-            work.problems.append(made)
+        elif gateway.name in settings:
+            work.plans.append(settings[gateway.name].plan(gateway, work.registries[gateway.namespace]))
     return work
 
 
@@ -134,13 +151,34 @@ def _may_come(gateway: Gateway, seen: Seen) -> bool:
     return gateway.namespace not in seen.namespaces or seen.secrets.get(gateway.name) is None
 
 
-def _one(
-    gateway: Gateway,
-    seen: Seen,
-    addresses: Mapping[str, Sequence[str]],
-    dns: Sequence[str],
-    registries: Mapping[str, Registry],
-) -> _gateway.Plan | Problem | None:
+@dataclass(frozen=True)
+class Settings:
+    """What of a gateway comes from its Secret and not from the registry."""
+
+    endpoint: Endpoint
+    dns: tuple[str, ...]
+    mtu: int | None
+    secret_key: str
+    secret_version: str
+
+    def plan(self, gateway: Gateway, registry: Registry) -> _gateway.Plan:
+        """The gateway's plan with the numbers that the registry gives it."""
+        return _gateway.Plan(
+            gateway=_registry.complete(gateway, registry),
+            endpoint=self.endpoint,
+            dns=self.dns,
+            mtu=self.mtu,
+            secret_key=self.secret_key,
+            secret_version=self.secret_version,
+        )
+
+
+def _settings(
+    gateway: Gateway, seen: Seen, addresses: Mapping[str, Sequence[str]], dns: Sequence[str]
+) -> Settings | Problem:
+    if gateway.engine != ENGINE:
+        reason, remedy = "this engine is not there yet", f"use {ENGINE}"
+        return Problem(gateway.object, "engine", gateway.engine, reason, remedy)
     if gateway.namespace not in seen.namespaces:
         reason, remedy = "there is no such namespace", "create it, or add it to bulkhead_namespaces"
         return Problem(gateway.object, "namespace", gateway.namespace, reason, remedy)
@@ -163,16 +201,12 @@ def _one(
             remedy = "correct the name, or write the address"
             return Problem(gateway.object, "config_secret", where, reason, remedy)
         address = _tunnel.choose(found, _gateway.live_endpoint(seen.live.get(gateway.name)))
-    registry = registries.get(gateway.namespace)
-    if registry is None or gateway.name not in registry["gateways"] or secret is None:
-        return None  # the registry's own problems say why
-    metadata = secret["metadata"]
-    return _gateway.Plan(
-        gateway=_registry.complete(gateway, registry),
+    metadata = (secret or {}).get("metadata") or {}
+    return Settings(
         endpoint=Endpoint(str(address), known.port),
         dns=servers,
         mtu=known.mtu,
-        secret_key=_tunnel.secret_key(secret) or _tunnel.SECRET_KEY,
+        secret_key=_tunnel.secret_key(secret or {}) or _tunnel.SECRET_KEY,
         secret_version=f"{metadata.get('uid', '')}.{metadata.get('resourceVersion', '')}",
     )
 

@@ -11,6 +11,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ansible_collections.bulkhead.mesh.plugins.module_utils import _partly
 from ansible_collections.bulkhead.mesh.plugins.module_utils._egress import (
     _address,
     _client_objects,
@@ -51,26 +52,8 @@ def clients(
 
 def failure(asked: Sequence[Client], work: Work, failures: Mapping[str, KubeError]) -> _Object:
     """How a run ends in which some clients could not be what was asked: every reason and every name; empty if none."""
-    problems, errors = work.problems, {error.msg: error for error in failures.values()}
-    if not problems and not errors:
-        return {}
-    lines = [*map(str, problems), *errors]
     names = [one.object for one in asked if one.id in work.refused or one.id in failures]
-    if len(names) < len(asked):
-        lines.append(f"This concerns {', '.join(names)}; no other client had to wait for that." if names else "")
-    elif any(name not in "\n".join(lines) for name in names):
-        lines.append(f"This concerns {', '.join(names)}.")
-    first = next(iter(errors.values())).failure if errors else {}
-    told: _Object = {"failed": True, "msg": "\n".join(line for line in lines if line)}
-    if problems:
-        told["problems"] = [one.to_dict() for one in problems]
-        first = {"code": None, "reason": "Refused", "object": problems[0].object, "details": None}
-    told["failure"] = dict(first)
-    if len(lines) > 1 and errors:
-        said = [{"object": one.object, "msg": str(one)} for one in problems]
-        said += [{"object": one.failure["object"], "msg": one.msg} for one in errors.values()]
-        told["failure"]["problems"] = said
-    return told
+    return _partly.told(work.problems, failures.values(), names, len(asked), "client")
 
 
 def warnings(work: Work, started_again: Sequence[_flow.Plan], orphans: Sequence[_Object]) -> list[str]:

@@ -11,11 +11,12 @@ A client for which a step fails takes no further part, and is told at the very e
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Callable
 
+from ansible_collections.bulkhead.mesh.plugins.module_utils import _partly
 from ansible_collections.bulkhead.mesh.plugins.module_utils._egress import (
     _client_objects,
     _flow,
@@ -33,8 +34,6 @@ from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._wait import w
 from ansible_collections.bulkhead.mesh.plugins.module_utils._vpn_client import _prepare, _rollouts, _waves
 
 EFFECTIVE_TIMEOUT = 30.0  # seconds; an API server takes a new admission policy up within one or two
-# With these every request would fail, whomever it is for.
-HOPELESS = ("BadCertificate", "TlsFailed", "Unauthorized", "Unreachable", "UntrustedCertificate")
 TRIES = 5  # of a patch, while only the status of the workload changes
 
 
@@ -109,19 +108,9 @@ class Run:
             if self.options.stop_after == step:
                 raise Stopped(step)
 
-    @contextmanager
-    def _for(self, plans: Iterable[_flow.Plan], otherwise: str = "") -> Iterator[None]:
-        """What fails in here fails for these clients and no others, unless nothing can go on.
-
-        ``otherwise`` is what it fails for where no client of this run is concerned.
-        """
-        try:
-            yield
-        except KubeError as exc:
-            if exc.failure["reason"] in HOPELESS:
-                raise
-            for name in [plan.client.id for plan in plans] or [otherwise]:
-                self.failures.setdefault(name, exc)
+    def _for(self, plans: Iterable[_flow.Plan], otherwise: str = "") -> AbstractContextManager[None]:
+        """What fails in here fails for these clients and no others, unless nothing can go on."""
+        return _partly.failing(self.failures, [plan.client.id for plan in plans], otherwise)
 
     def _objects(self, step: str, plans: Sequence[_flow.Plan]) -> None:
         """Apply or delete objects, each once; one that several clients share fails for all of them."""

@@ -247,6 +247,59 @@ def test_bad_configuration(run: Any) -> None:
     assert cluster.writes == [] and cluster.sets == []
 
 
+SECOND = {**ARR, "name": "second", "config_secret": "other"}
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_one_without_its_secret_holds_up_no_other_one(run: Any, order: int) -> None:
+    result, dummy = run(cluster := Cluster(), gateways=[ARR, SECOND][::order])
+    assert result["failed"] is True and result["changed"] is True and result["failure"]["reason"] == "Refused"
+    assert [one["name"] for one in result["gateways"]] == ["vpnarr"] and SETS[2] in [one for one, dummy in cluster.sets]
+    assert result["msg"].endswith("This concerns VPN gateway vpn/second; no other gateway had to wait for that.")
+    assert [one["object"] for one in result["problems"]] == ["VPN gateway vpn/second"]
+    (made,) = [
+        body for method, path, body in cluster.writes if method == "POST" and body["metadata"]["name"] in REGISTRY
+    ]
+    assert "second" not in made["data"]["registry.json"], "no client may count on it"
+
+
+def test_one_that_was_set_up_stays_registered_while_it_cannot_be_judged(run: Any) -> None:
+    registry = registered(QBIT)
+    registry["gateways"]["second"] = {**registry["gateways"]["vpnarr"], "vni": 7002, "network": "10.222.2.0/24"}
+    registry["gateways"]["second"]["clients"] = {}
+    result, dummy = run(cluster := Cluster(registry=registry), gateways=[SECOND, ARR])
+    assert "there is no such Secret" in result["msg"] and result["gateways"][0]["clients"] == ["downloads.qbit"]
+    assert not [path for method, path, dummy in cluster.writes if path == REGISTRY]
+
+
+def test_a_secret_that_may_not_be_read_is_a_matter_of_its_gateway(run: Any) -> None:
+    cluster = Cluster()
+    cluster.denied.add("/api/v1/namespaces/vpn/secrets/other")
+    result, dummy = run(cluster, gateways=[SECOND, ARR])
+    assert result["failure"]["code"] == 403 and [one["name"] for one in result["gateways"]] == ["vpnarr"]
+    assert "This concerns VPN gateway vpn/second; no other" in result["msg"]
+
+
+def test_numbers_that_clash_hold_up_no_other_one(run: Any) -> None:
+    registry = registered(QBIT)
+    moved = {**ARR, "name": "third", "network": "10.222.1.0/25"}
+    result, dummy = run(Cluster(registry=registry), gateways=[moved, ARR])
+    assert [one["name"] for one in result["gateways"]] == ["vpnarr"]
+    assert [one["object"] for one in result["problems"]] == ["VPN gateway vpn/third"]
+
+
+def test_one_with_clients_stays_and_another_goes(run: Any) -> None:
+    registry = registered(QBIT)
+    registry["gateways"]["second"] = {**registry["gateways"]["vpnarr"], "vni": 7002, "network": "10.222.2.0/24"}
+    registry["gateways"]["second"]["clients"] = {}
+    gone = [{"name": name, "namespace": "vpn", "state": "absent"} for name in ("vpnarr", "second")]
+    result, dummy = run(cluster := Cluster(registry=registry), gateways=gone, images={})
+    assert "clients are behind it: downloads.qbit" in result["msg"]
+    assert [(owner[0], bool(objects)) for owner, objects in cluster.sets][1:] == [
+        ("bulkhead-vpn-gateway-second", False)
+    ]
+
+
 def test_removal(run: Any) -> None:
     cluster = Cluster(registry=registered())
     result, dummy = run(cluster, gateways=[{"name": "vpnarr", "namespace": "vpn", "state": "absent"}], images={})
