@@ -3,13 +3,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 # Private to this collection: may change at any time.
-"""What every module does before its own work."""
+"""What every module does before its own work, and how one ends that does several things."""
 
 from __future__ import annotations
 
 import importlib
 import traceback
-from typing import Any
+from typing import Any, NoReturn
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
@@ -28,3 +28,13 @@ def require(module: AnsibleModule, package: str, distribution: str = "", **resul
         importlib.import_module(package)
     except ImportError:
         module.fail_json(msg=missing_required_lib(distribution or package), exception=traceback.format_exc(), **result)
+
+
+def end(module: AnsibleModule, result: dict[str, Any], defer: bool) -> NoReturn:
+    """End the task with a result of which some parts may have failed; with ``defer`` that is told and fails nothing."""
+    if result.pop("failed", False):
+        if not defer:
+            module.fail_json(**result)
+        module.warn(result["msg"])
+    module.exit_json(**result)
+    raise AssertionError("exit_json ends the task")

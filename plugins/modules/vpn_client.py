@@ -149,6 +149,13 @@ options:
       - When absent, four for each processor that the node can allocate, and at least one; V(4) where nodes may not be
         listed.
     type: int
+  defer:
+    description:
+      - Whether what is wrong with some clients is only told, in RV(failure) and RV(ignore:msg), for callers that fail after
+        they have done more. What concerns all of them fails at once.
+      - When absent, V(false).
+    type: bool
+    default: false
   force_conflicts:
     description:
       - Whether to take over fields of our policies that somebody else has written.
@@ -408,7 +415,7 @@ problems:
         network, which a guard cannot close; remove it.
 failure:
   description: What failed, for programs; RV(ignore:msg) says it in a sentence.
-  returned: failure
+  returned: failure, and with O(defer) for what is wrong with some clients
   type: dict
   contains:
     code:
@@ -471,6 +478,7 @@ def spec() -> dict[str, Any]:
             "ingress_gateways": {"type": "dict", "default": {}},
             "probe_addresses": {"type": "list", "elements": "str", "default": []},
             "max_parallel": {"type": "int"},
+            "defer": {"type": "bool", "default": False},
             "force_conflicts": {"type": "bool", "default": False},
         },
     )
@@ -548,9 +556,7 @@ def main() -> None:
         module.fail_json(msg=str(exc), problems=problems, failure=failure, **NOTHING)
     except KubeError as exc:
         module.fail_json(msg=exc.msg, failure=exc.failure, **NOTHING)
-    if result.pop("failed", False):
-        module.fail_json(**result)
-    module.exit_json(**result)
+    _module.end(module, result, defer=module.params["defer"])
 
 
 if __name__ == "__main__":

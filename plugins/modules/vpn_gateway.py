@@ -103,8 +103,9 @@ options:
     default: {}
   defer:
     description:
-      - Whether a tunnel that carries no traffic yet is only told, in RV(failure) and RV(ignore:msg), for callers that seal
-        clients all the same and fail after that. Everything else fails at once.
+      - Whether what is wrong with some gateways, such as a missing Secret or a tunnel that carries no traffic yet, is only
+        told, in RV(failure) and RV(ignore:msg), for callers that see to clients all the same and fail after that. What
+        concerns all of them fails at once.
     type: bool
     default: false
   force_conflicts:
@@ -192,7 +193,7 @@ problems:
   elements: dict
 failure:
   description: What failed, for programs; RV(ignore:msg) says it in a sentence.
-  returned: failure, and with O(defer) for a tunnel that carries no traffic
+  returned: failure, and with O(defer) for what is wrong with some gateways
   type: dict
 """
 
@@ -245,18 +246,12 @@ def main() -> None:
         problems = [one.to_dict() for one in exc.problems]
         module.fail_json(msg=str(exc), problems=problems, failure=failure, changed=False)
     except KubeError as exc:
-        told = {"msg": exc.msg, "failure": exc.failure, "changed": run.changed}
-        if not (module.params["defer"] and exc.failure["reason"] == "NotReady"):
-            module.fail_json(**told)
-        module.warn(exc.msg)
-        module.exit_json(**told)
+        module.fail_json(msg=exc.msg, failure=exc.failure, changed=run.changed)
     for warning in run.warnings:
         module.warn(warning)
     if module._diff:
         result["diff"] = run.diff
-    if result.pop("failed", False):
-        module.fail_json(changed=run.changed, **result)
-    module.exit_json(changed=run.changed, **result)
+    _module.end(module, {"changed": run.changed, **result}, defer=module.params["defer"])
 
 
 if __name__ == "__main__":

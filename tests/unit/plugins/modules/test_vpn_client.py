@@ -1030,6 +1030,14 @@ def test_the_others_are_repaired_and_every_name_is_told(run: Any, cluster: Clust
     ]
 
 
+def test_what_is_wrong_with_one_may_be_left_to_the_caller(run: Any, cluster: Cluster) -> None:
+    result = run(NONE, FULL, defer=True)
+    assert "failed" not in result and result["failure"]["reason"] == "Refused" and attached(cluster)
+    assert cluster.warnings == [result["msg"]]
+    cluster.answers["GET /apis/apps/v1/statefulsets"] = Answer(403, {"message": "no"})
+    assert run(FULL, defer=True)["failed"] is True, "what concerns all is not"
+
+
 def test_a_client_whose_gateway_is_not_set_up_does_not_hold_up_the_others(run: Any, cluster: Cluster) -> None:
     another(cluster)
     gateways = [GATEWAY, {**GATEWAY, "name": "second"}]

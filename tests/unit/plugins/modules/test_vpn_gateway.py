@@ -412,9 +412,14 @@ def test_a_tunnel_that_carries_nothing_may_be_left_to_the_caller(run: Any) -> No
     assert cluster.warnings[-1] == result["msg"]
 
 
-def test_nothing_else_is_left_to_the_caller(run: Any) -> None:
+def test_so_may_one_without_its_secret(run: Any) -> None:
+    result, dummy = run(Cluster(), gateways=[ARR, SECOND], defer=True)
+    assert not result.get("failed") and result["failure"]["reason"] == "Refused" and result["problems"]
+
+
+def test_what_concerns_all_is_not_left_to_the_caller(run: Any) -> None:
     cluster = Cluster()
-    cluster.denied.add("/api/v1/namespaces/vpn/secrets/mullvad")
+    cluster.denied.add("/api/v1/configmaps")
     result, dummy = run(cluster, defer=True)
     assert result["failed"] is True and result["failure"]["code"] == 403
     result, dummy = run(Cluster(), defer=True, dns=["one.one.one.one"])
