@@ -40,6 +40,12 @@ options:
     type: list
     elements: str
     default: []
+  kept:
+    description:
+      - Namespaces that are not in the list and keep what this collection has given them, each with its labels.
+      - When absent, none.
+    type: dict
+    default: {}
 """
 
 EXAMPLES = r"""
@@ -68,7 +74,9 @@ PRIVILEGED = {"pod-security.kubernetes.io/enforce": "privileged"}
 
 
 def namespace_manifests(
-    namespaces: Iterable[Mapping[str, Any]], privileged: Iterable[str] = ()
+    namespaces: Iterable[Mapping[str, Any]],
+    privileged: Iterable[str] = (),
+    kept: Mapping[str, Mapping[str, str]] | None = None,
 ) -> list[dict[str, Any]]:
     """One manifest for each namespace, followed by the policy of a sealed one."""
     if isinstance(namespaces, (str, Mapping)) or not isinstance(namespaces, Iterable):
@@ -83,6 +91,11 @@ def namespace_manifests(
         metadata: dict[str, Any] = {"name": one.name, **({"labels": labels} if labels else {})}
         made.append({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
         made += [_sealed.policy(one.name)] if one.egress == _sealed.SEALED else []
+    listed = {one.name for one in parsed}
+    for name, given in sorted((kept or {}).items()):
+        if name not in listed:
+            metadata = {"name": name, "labels": dict(given)}
+            made.append({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
     return made
 
 

@@ -249,6 +249,20 @@ cluster:
         value: {default: {enforce: null, warn: null, audit: null}}
         found_by: labels of namespaces
         reason: null
+    vpn:
+      description: >-
+        What this collection keeps for VPN clients, whatever an inventory says by now - C(clients) that are protected,
+        namespaces with C(gateways), and the C(labels) that the role P(bulkhead.mesh.namespaces#role) has given to the
+        namespaces of the former.
+      returned: success
+      type: dict
+      sample:
+        value:
+          clients: [{namespace: downloads, client: downloads.qbittorrent}]
+          gateways: [vpn]
+          labels: {downloads: {pod-security.kubernetes.io/enforce: privileged}}
+        found_by: labels of NetworkPolicies, ConfigMaps and namespaces
+        reason: null
     mesh:
       description: Service meshes.
       returned: success

@@ -17,6 +17,7 @@ from ansible_collections.bulkhead.mesh.plugins.module_utils._cluster import (
     _dns,
     _networks,
     _version,
+    _vpn,
 )
 from ansible_collections.bulkhead.mesh.plugins.module_utils._cluster._finding import (
     Finding,
@@ -69,6 +70,7 @@ def cluster(
         "tailscale": _addons.tailscale(snapshot),
         "servicelb": _addons.servicelb(snapshot),
         "traefik": _addons.traefik(snapshot),
+        "vpn": _vpn.vpn(snapshot),
         "pod": dict(pod),
         "permissions": permissions(answers, wanted),
         "unreadable": snapshot.unreadable(),

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ansible_collections.bulkhead.mesh.plugins.module_utils._cluster import _discovery
+from ansible_collections.bulkhead.mesh.plugins.module_utils._cluster import _discovery, _vpn
 from ansible_collections.bulkhead.mesh.plugins.module_utils._cluster._finding import Snapshot, Unknown, labels_of
 from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._discovery import requests as discovery
 from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._types import METADATA_ONLY, Request
@@ -40,6 +40,7 @@ def first() -> dict[str, Request]:
             accept=METADATA_ONLY,
         ),
         "kubeadm": _config_map("kube-system", "kubeadm-config"),
+        **_vpn.requests(),
         "self": Request(
             "/apis/authentication.k8s.io/v1/selfsubjectreviews",
             "ask who the caller is",

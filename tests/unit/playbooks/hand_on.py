@@ -2,9 +2,10 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What playbooks hand to their roles, worked out by Ansible: ``[playbook, inventory]`` each from stdin, answers as JSON.
+"""What playbooks hand to their roles, worked out by Ansible.
 
-A process of its own, because Ansible finds filters of collections only where its loader came first.
+Cases come from stdin, each ``[playbook, inventory]`` and, if you like, what is on the cluster for VPN clients; answers go out
+as JSON. A process of its own, because Ansible finds filters of collections only where its loader came first.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ from ansible.template import Templar, trust_as_template
 ROOT = Path(__file__).resolve().parents[3]
 NETWORKS = {kind: {"value": ["10.0.0.0/16"]} for kind in ("pod_cidrs", "service_cidrs", "node_cidrs")}
 DNS = {"domain": {"value": "cluster.local"}, "service": {"value": "unknown"}}
-CLUSTER = {"networks": NETWORKS, "server": "192.0.2.1:6443", "dns": DNS}
+VPN = {"value": {"clients": [], "gateways": [], "labels": {}}}
+CLUSTER = {"networks": NETWORKS, "server": "192.0.2.1:6443", "dns": DNS, "vpn": VPN}
 ALWAYS = {
     "preflight_cluster": CLUSTER,
     "__verify_cluster": {"cluster": CLUSTER},
@@ -59,8 +61,9 @@ def trusted(value: Any) -> Any:
     return [trusted(one) for one in value] if isinstance(value, list) else value
 
 
-def templar(name: str, inventory: dict[str, Any]) -> Templar:
-    variables = {**ALWAYS, **trusted(play(name).get("vars", {})), **inventory}
+def templar(name: str, inventory: dict[str, Any], vpn: Any) -> Templar:
+    looked = {**CLUSTER, "vpn": {"value": vpn}} if vpn else CLUSTER
+    variables = {**ALWAYS, "preflight_cluster": looked, **trusted(play(name).get("vars", {})), **inventory}
     made = Templar(loader=DataLoader(), variables=variables)
     for task in play(name).get("tasks", []):
         for fact, written in task.get("ansible.builtin.set_fact", {}).items():
@@ -74,9 +77,9 @@ def specs(role: str) -> Any:
     return yaml.safe_load(text)["argument_specs"]
 
 
-def handed_on(name: str, inventory: dict[str, Any]) -> dict[str, Any]:
+def handed_on(name: str, inventory: dict[str, Any], vpn: Any) -> dict[str, Any]:
     """Every variable that a playbook hands to its roles; what a role's argument spec refuses fails."""
-    made, told = templar(name, inventory), {}
+    made, told = templar(name, inventory, vpn), {}
     for role, entry, given in roles(name):
         worked = {key: made.template(trusted(value)) for key, value in given.items()}
         worked = {key: value for key, value in worked.items() if value != ALWAYS["omit"]}
@@ -90,10 +93,10 @@ def handed_on(name: str, inventory: dict[str, Any]) -> dict[str, Any]:
     return told
 
 
-def answer(name: str, inventory: dict[str, Any]) -> dict[str, Any]:
+def answer(name: str, inventory: dict[str, Any], vpn: Any = None) -> dict[str, Any]:
     """Variables that are handed on, or why not."""
     try:
-        return {"told": handed_on(name, inventory)}
+        return {"told": handed_on(name, inventory, vpn)}
     except Exception as exc:  # noqa: BLE001: whatever a template fails with
         return {"error": f"{type(exc).__name__}: {exc}"}
 

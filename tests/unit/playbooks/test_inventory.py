@@ -30,7 +30,7 @@ PLAYBOOKS = ("site", "verify", "status", "teardown")
 METHODS = frozenset(name for name in dir({}) if not name.startswith("_"))
 
 
-def handed_on(cases: list[tuple[str, dict[str, Any]]]) -> list[dict[str, Any]]:
+def handed_on(cases: list[tuple[Any, ...]]) -> list[dict[str, Any]]:
     """Every variable that playbooks hand to their roles, or the error."""
     words = [sys.executable, str(Path(__file__).with_name("hand_on.py"))]
     done = subprocess.run(words, input=json.dumps(cases), capture_output=True, text=True, check=True)
@@ -63,6 +63,18 @@ def test_a_gateway_without_a_namespace_is_in_its_own() -> None:
     site, verify = handed_on([("site", inventory), ("verify", inventory)])
     wanted = {"arr": "gateway-arr", "media": "films-gateway"}
     assert site["told"]["vpn_clients_ingress_gateways"] == verify["told"]["verify_ingress_gateways"] == wanted
+
+
+def test_a_namespace_keeps_its_labels_when_its_protected_workload_leaves_the_inventory() -> None:
+    labels = {"downloads": {"pod-security.kubernetes.io/enforce": "privileged"}}
+    client = {"namespace": "downloads", "client": "downloads.qbittorrent"}
+    vpn = {"clients": [client], "gateways": ["vpn"], "labels": labels}
+    inventory = {"bulkhead_namespaces": [{"name": "core"}]}
+    kept, unknown, nothing = handed_on([("site", inventory, vpn), ("site", inventory, "unknown"), ("site", inventory)])
+    assert kept["told"]["namespaces_privileged"] == ["downloads"]
+    assert kept["told"]["namespaces_kept"] == labels
+    for other in (unknown, nothing):
+        assert other["told"]["namespaces_privileged"] == [] and other["told"]["namespaces_kept"] == {}
 
 
 def expressions() -> Iterator[tuple[str, str]]:

@@ -70,6 +70,16 @@ def test_segments():
     }
 
 
+def test_what_left_the_list_keeps_what_a_protected_workload_needs():
+    psa = {"pod-security.kubernetes.io/enforce": "privileged"}
+    kept = {"core": {"istio.io/dataplane-mode": "ambient"}, "downloads": {**psa, "istio.io/dataplane-mode": "ambient"}}
+    found = namespace_manifests([{"name": "core", "mesh": "none"}], ["core"], kept)
+    assert [(one["metadata"]["name"], one["metadata"]["labels"]) for one in found] == [
+        ("core", {"istio.io/dataplane-mode": "none", "istio-injection": "disabled", **psa}),  # the list decides
+        ("downloads", {"istio.io/dataplane-mode": "ambient", **psa}),
+    ]
+
+
 def test_bad_segments():
     sentence = r'^bulkhead_namespaces entry a: bulkhead_namespaces\[0\].segments is "arr": a list is needed'
     with pytest.raises(AnsibleFilterError, match=sentence):

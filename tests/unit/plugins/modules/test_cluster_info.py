@@ -64,6 +64,11 @@ def test_recorded_cluster(run: Any) -> None:
     assert cluster["dns"]["domain"]["value"] == "cluster.local"
     assert cluster["cni"]["policy_support"]["value"] == "unknown"
     assert cluster["psa"]["value"]["downloads"]["enforce"] == "baseline"
+    assert cluster["vpn"]["value"] == {
+        "clients": [{"namespace": "downloads", "client": "downloads.qbittorrent"}],
+        "gateways": ["vpn"],
+        "labels": {},
+    }
     assert cluster["pod"]["mtu"]["value"] == "unknown"
     assert cluster["permissions"] == [{**NODES, "namespace": None, "allowed": "yes", "reason": None}]
     assert cluster["unreadable"] == []
