@@ -95,7 +95,17 @@ def client_evidence(world: World, twins: Twins | Missing = NO_TWINS) -> PodEvide
     )
     probe = run_probe(world, "client", {**request, "steps": steps})
     inside: dict[str, Inside | Missing] = {"app": Missing("no shell")}
-    return PodEvidence("downloads/client-0", SITE, pod, config, DIRECT, {}, probe, inside, twins=twins, gateway=gateway)
+    return PodEvidence(
+        target="downloads/client-0",
+        site=SITE,
+        pod=pod,
+        config=config,
+        direct=DIRECT,
+        probe=probe,
+        inside=inside,
+        twins=twins,
+        gateway=gateway,
+    )
 
 
 def gateway_evidence(world: World) -> GatewayEvidence:
