@@ -141,6 +141,19 @@ def test_pods_cannot_be_listed(stage: Stage, account: Any) -> None:
     assert "list pods" in seen.told["msg"], seen.told["msg"]
 
 
+def test_nodes_cannot_be_read(stage: Stage, account: Any) -> None:
+    """Then nobody knows all addresses under which a leak would show."""
+    seen = proof.run(EVERYTHING, enforce=True, kubeconfig=account("nodes"))
+    refused(seen, "ctl-real", "ctl-tunnel", "dns-exit")
+    assert any("list nodes" in one["reason"] for one in seen.told["checks"]), seen.why()
+
+
+def test_workloads_cannot_be_listed(stage: Stage, account: Any) -> None:
+    """What is attached beside the inventory's clients is not known."""
+    seen = proof.run(EVERYTHING, enforce=True, kubeconfig=account("deployments"))
+    refused(seen, "inv-named", "pod-left-behind")
+
+
 def test_policies_cannot_be_listed(stage: Stage, account: Any) -> None:
     """The guard is still proven, and only the guard."""
     seen = proof.run(EVERYTHING, enforce=True, kubeconfig=account("networkpolicies"))
