@@ -29,6 +29,17 @@ def enforcer_off(paths: Paths) -> Iterator[None]:
     netpol("mode", "on")
 
 
+@pytest.fixture
+def nothing_out() -> Iterator[None]:
+    """The user's own default for the clients' namespace; twins have to work there too."""
+    metadata = {"name": "nothing-out", "namespace": attached.CLIENTS}
+    spec = {"podSelector": {}, "policyTypes": ["Egress"]}
+    apply({"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": metadata, "spec": spec})
+    yield
+    kubectl("-n", attached.CLIENTS, "delete", "networkpolicy", "nothing-out")
+
+
+@pytest.mark.usefixtures("nothing_out")
 def test_all_in_place(paths: Paths, tmp_path: Path) -> None:
     proof = attached.verify(tmp_path)
     assert (proof.code, proof.verdict) == (0, "protected"), proof
