@@ -57,7 +57,7 @@ options:
   targets:
     description:
       - Servers that tell a caller its address. Attempts go to them, at most five packets per check, without any data. Only
-        C(np-early) sends more - ten STUN requests a second from the twin's start on, until none was answered for three seconds
+        C(np-early) sends more - ten STUN requests a second from the twin's start on, until none was answered for two seconds
         and for at most 15.
       - Where pods have IPv6 addresses, C(np-enforced) needs a STUN server with one as well.
       - A kind that is not given has its default, which is a public service of somebody else; give an empty list for none.
