@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from ansible_collections.bulkhead.mesh.plugins.module_utils._egress import _sealed
 from ansible_collections.bulkhead.mesh.plugins.module_utils._egress._model import Client
 from ansible_collections.bulkhead.mesh.plugins.module_utils._ingress._model import Gateway, Route
 from ansible_collections.bulkhead.mesh.plugins.module_utils._paths._model import (
@@ -125,7 +126,10 @@ def _to_client(
     client: Client, gateways: Sequence[Gateway], namespaces: Iterable[Mapping[str, Any]], seen: Seen
 ) -> list[Row]:
     """Pods of every namespace of applications, and one that belongs to none, to the pages of a client."""
-    homes = [str(one["name"]) for one in namespaces if one.get("segments")]
+    listed = list(namespaces)
+    homes = [str(one["name"]) for one in listed if one.get("segments")]
+    # Nothing is let out there but what a policy of the user's selects, which a pod made for this is not.
+    sealed = {str(one["name"]) for one in listed if _sealed.is_sealed(one)}
     homes += [rule.namespace for rule in client.ingress if rule.namespace]
     sources = [Vantage(POD, name) for name in dict.fromkeys(homes)]
     sources.append(Vantage(POD, OUTSIDER, meshed=False))
@@ -135,7 +139,7 @@ def _to_client(
         route = routed.get((namespace, service, port))
         for source in sources:
             said = _allowed(client, source.namespace, inner)
-            if route and said is not None:
+            if route and said is not None and not (said and source.namespace in sealed):
                 rows.append(_direct(source, route, REACHED if said else REFUSED))
     return rows
 

@@ -123,3 +123,14 @@ def test_the_tailnet_is_asked_where_there_is_one(exposure: str, given: bool, exp
     rows = _derive.derive(n.gateways(), [], [], n.seen(), tailnet=given)
     told = {str(row): row.expect for row in rows}
     assert told.get("tailnet -> gateway media / (media/jellyfin:8096)") == expected
+
+
+def test_nobody_is_expected_to_get_out_of_a_sealed_namespace() -> None:
+    def expected(egress: str) -> dict[str, str]:
+        listed = [{**one, "egress": egress} if one["name"] == "core" else one for one in n.NAMESPACES]
+        return {str(row): row.expect for row in _derive.derive(n.gateways(), n.clients(), listed, n.seen())}
+
+    opened, sealed = expected("open"), expected("sealed")
+    lost = opened.keys() - sealed.keys()
+    assert lost and {opened[one] for one in lost} == {"reached"} and all("core" in one for one in lost)
+    assert sealed.items() <= opened.items()
