@@ -131,7 +131,7 @@ class Outside:
 
     def wg0(self) -> str:
         """A provider's configuration."""
-        return world.client_config(self.paths.state, plan.VPN_SERVERS[0].name, 5).read_text()
+        return world.client_config(self.paths.state, plan.VPN_SERVERS[1].name, 4).read_text()
 
 
 def name_images(*, gone: bool = False) -> None:
