@@ -52,8 +52,8 @@ def _client(one: Mapping[str, Any], detach_to: str) -> str:
     scale = f"`kubectl -n {place} scale {kind.lower()}/{name} --replicas=N`"
     what = {
         SEALED: (
-            "is sealed, at 0 replicas: its policy and its admission rule stay, so that nobody can start it without its VPN. "
-            "bulkhead_detach_to: open gives it back, and so does deleting the workload."
+            "is sealed, at 0 replicas: guard, policy and admission stay, so whoever starts it starts it without a way out. "
+            "teardown.yml with bulkhead_detach_to: open (or stopped) ends that."
         ),
         STOPPED: (
             "is stopped, at 0 replicas, and nothing protects it any more: whoever starts it lets it leave by the node. "

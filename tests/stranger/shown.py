@@ -1,4 +1,4 @@
-"""Every inventory that the documentation holds, and the smallest ones."""
+"""Every inventory that the documentation holds."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import documents
 import outside
 import yaml
 
-COMPONENTS = ("gateway_api", "istio", "metallb", "tailscale")
+SETTINGS = ("bulkhead_components", "bulkhead_gateway_api", "bulkhead_istio", "bulkhead_metallb")
 # What the example says of the reader's own cluster, files and versions.
 OWN = ("bulkhead_kubeconfig", "bulkhead_context")
 Inventories = dict[str, dict[str, Any]]
@@ -35,14 +35,6 @@ def written(stranger: outside.Outside) -> Inventories:
     }
 
 
-def smallest() -> dict[str, Any]:
-    """All components, and not one setting that can be left out."""
-    return {
-        "bulkhead_components": dict.fromkeys(COMPONENTS, "managed"),
-        "bulkhead_tailscale": {"oauth_secret": "tailscale-oauth"},
-    }
-
-
 def on_the_lab(given: dict[str, Any], stranger: outside.Outside) -> dict[str, Any]:
     """The same with charts and definitions from where the lab has them, for the cluster of the lab."""
     mine = {name: value for name, value in given.items() if name not in OWN}
@@ -51,8 +43,5 @@ def on_the_lab(given: dict[str, Any], stranger: outside.Outside) -> dict[str, An
 
 def namespaces(stranger: outside.Outside) -> list[str]:
     """Those that a reader makes."""
-    every = [*written(stranger).values(), smallest()]
-    made = {
-        one["metadata"]["name"] for given in every for one in outside.named(given, "") if one["kind"] == "Namespace"
-    }
-    return sorted({*made, "downloads", "vpn"})
+    every = [one for given in written(stranger).values() for one in outside.named(given, "")]
+    return sorted({one["metadata"]["name"] for one in every if one["kind"] == "Namespace"} | {"downloads", "vpn"})

@@ -20,7 +20,7 @@ MANAGED = dict.fromkeys(("gateway_api", "istio", "metallb", "tailscale"), "manag
 @pytest.mark.parametrize(
     ("detach_to", "words"),
     [
-        ("sealed", ["at 0 replicas", "its policy and its admission rule stay", "bulkhead_detach_to: open"]),
+        ("sealed", ["at 0 replicas", "policy and admission stay", "bulkhead_detach_to: open"]),
         (
             "stopped",
             ["at 0 replicas", "leave by the node", "`kubectl -n downloads scale statefulset/qbittorrent --replicas=N`"],
