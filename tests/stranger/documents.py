@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -69,18 +69,45 @@ def documents(root: Path) -> list[Path]:
     return [root / "README.md", *sorted((root / "docs").glob("*.md"))]
 
 
+@dataclass
+class Inventory:
+    """What blocks make together. ``said`` are the variables that are theirs: a page's further block stands in its first one's place."""
+
+    page: str
+    places: list[str] = field(default_factory=list)
+    variables: dict[str, Any] = field(default_factory=dict)
+    said: set[str] = field(default_factory=set)
+
+    def takes(self, block: Block) -> bool:
+        """Whether the block says nothing that another one here says."""
+        return not self.said & block.variables().keys()
+
+    def add(self, block: Block) -> None:
+        """Take the block in."""
+        self.places.append(block.place)
+        self.variables.update(block.variables())
+        self.said |= block.variables().keys()
+
+
 def together(given: Iterable[Block]) -> list[tuple[str, dict[str, Any]]]:
-    """Inventories, as few as it takes for no two blocks of one to say the same variable; each with its places."""
-    made: list[tuple[list[str], dict[str, Any]]] = []
+    """Inventories, as few as it takes, each with the places of its blocks.
+
+    A block that says again what its page has said before is a variation of the page: the rest is the page's first inventory.
+    """
+    made: list[Inventory] = []
+    first: dict[str, dict[str, Any]] = {}
     for block in given:
-        variables = block.variables()
-        free = [one for one in made if not one[1].keys() & variables.keys()]
-        if not free:
-            made.append(([], {}))
-        places, have = (free or made[-1:])[0]
-        places.append(block.place)
-        have.update(variables)
-    return [(" ".join(places), have) for places, have in made]
+        page = block.place.partition(":")[0]
+        known = first.setdefault(page, {})
+        again = bool(known.keys() & block.variables().keys())
+        fits = [one for one in made if one.page == (page if again else "") and one.takes(block)]
+        if not fits:
+            fits = [Inventory(page, variables=dict(known)) if again else Inventory("")]
+            made += fits
+        fits[0].add(block)
+        if not again:
+            known.update(block.variables())
+    return [(" ".join(one.places), one.variables) for one in made]
 
 
 def uncommented(text: str) -> str:

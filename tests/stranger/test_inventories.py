@@ -33,7 +33,7 @@ def test_no_block_is_passed_over(outside: Outside) -> None:
 
 
 def test_one_has_every_component_and_no_setting_that_may_be_absent(outside: Outside) -> None:
-    """So that all of them at once are left out in one of the runs below; test_absent_keys.py leaves them out one by one."""
+    """So that all of them at once are left out in one of the runs below; tests/unit/playbooks leaves them out one by one."""
     bare = [given for given in shown.written(outside).values() if not given.keys() & set(shown.SETTINGS)]
     needed = ("bulkhead_address_pools", "bulkhead_ingress_gateways", "bulkhead_tailscale")
     assert [
