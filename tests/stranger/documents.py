@@ -1,6 +1,7 @@
 """What the documentation tells a reader to write and to run: code blocks, and the example inventory with its comments.
 
-A comment of its own before a block says what it is: ``file: NAME`` is written, ``run`` is run, ``not run: WHY`` is neither.
+A comment of its own before a block says what it is: ``file: NAME`` is written, ``run`` is run, ``with: PAGE, PAGE`` stands on the first
+inventory of these pages, ``not run: WHY`` is passed over.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ from typing import Any
 import yaml
 
 OURS = "bulkhead_"
+NAMESPACES = "bulkhead_namespaces"
 FENCE = re.compile(r"^(`{3,})(\w*)\s*$")
-MARK = re.compile(r"^<!-- (file|run|not run)(?:: (.+))? -->$")
+MARK = re.compile(r"^<!-- (file|run|with|not run)(?:: (.+))? -->$")
 UNUSED = re.compile(r"^# (bulkhead_\w+:.*)$")  # a variable that the example shows in a comment
 EMPTY = re.compile(r"^(bulkhead_\w+:) (?:\{\}|\[\])$")  # one whose content it shows in the comment below
 CONTENT = re.compile(r"^#(  \S.*|   +\S.*)$")
@@ -30,6 +32,11 @@ class Block:
     text: str
     kind: str = ""
     word: str = ""
+
+    @property
+    def page(self) -> str:
+        """The document that it is in."""
+        return self.place.partition(":")[0]
 
     @property
     def is_inventory(self) -> bool:
@@ -73,7 +80,7 @@ def documents(root: Path) -> list[Path]:
 class Inventory:
     """What blocks make together. ``said`` are the variables that are theirs: a page's further block stands in its first one's place."""
 
-    page: str
+    page: str = ""
     places: list[str] = field(default_factory=list)
     variables: dict[str, Any] = field(default_factory=dict)
     said: set[str] = field(default_factory=set)
@@ -83,10 +90,15 @@ class Inventory:
         return not self.said & block.variables().keys()
 
     def add(self, block: Block) -> None:
-        """Take the block in."""
+        """Take the block in. Namespaces of several pages are those of all of them."""
+        told = block.variables()
+        have = self.variables.get(NAMESPACES, []) if NAMESPACES in self.said else []
+        names = {one["name"] for one in have}
+        if have and NAMESPACES in told:
+            told[NAMESPACES] = [*have, *(one for one in told[NAMESPACES] if one["name"] not in names)]
         self.places.append(block.place)
-        self.variables.update(block.variables())
-        self.said |= block.variables().keys()
+        self.variables.update(told)
+        self.said |= told.keys()
 
 
 def together(given: Iterable[Block]) -> list[tuple[str, dict[str, Any]]]:
@@ -94,19 +106,21 @@ def together(given: Iterable[Block]) -> list[tuple[str, dict[str, Any]]]:
 
     A block that says again what its page has said before is a variation of the page: the rest is the page's first inventory.
     """
+    blocks = list(given)
+    first = {block.page: block for block in reversed(blocks)}
     made: list[Inventory] = []
-    first: dict[str, dict[str, Any]] = {}
-    for block in given:
-        page = block.place.partition(":")[0]
-        known = first.setdefault(page, {})
-        again = bool(known.keys() & block.variables().keys())
-        fits = [one for one in made if one.page == (page if again else "") and one.takes(block)]
+    for block in [one for one in blocks if one.kind == "with"]:
+        made.append(Inventory())
+        for one in [*(first[page] for page in block.word.split(", ")), block]:
+            made[-1].add(one)
+    for block in [one for one in blocks if one.place not in {place for made_ in made for place in made_.places}]:
+        base = first[block.page]
+        again = block is not base and bool(base.variables().keys() & block.variables().keys())
+        fits = [one for one in made if one.page == (block.page if again else "") and one.takes(block)]
         if not fits:
-            fits = [Inventory(page, variables=dict(known)) if again else Inventory("")]
+            fits = [Inventory(block.page, variables=base.variables()) if again else Inventory()]
             made += fits
         fits[0].add(block)
-        if not again:
-            known.update(block.variables())
     return [(" ".join(one.places), one.variables) for one in made]
 
 

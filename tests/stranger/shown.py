@@ -27,7 +27,7 @@ def example(stranger: outside.Outside) -> str:
 
 def written(stranger: outside.Outside) -> Inventories:
     """By where they stand."""
-    blocks = [one for one in read(stranger) if one.is_inventory and not one.kind]
+    blocks = [one for one in read(stranger) if one.is_inventory and one.kind in ("", "with")]
     return {
         **dict(documents.together(blocks)),
         "the example": yaml.safe_load(example(stranger)),

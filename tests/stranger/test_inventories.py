@@ -10,6 +10,8 @@ import pytest
 import shown
 from outside import Outside
 
+from ansible_collections.bulkhead.mesh.plugins.plugin_utils._inventory import _judge
+
 RECAP = re.compile(r"^localhost +: .* failed=0 ", re.MULTILINE)
 
 
@@ -27,9 +29,7 @@ def test_no_block_is_passed_over(outside: Outside) -> None:
     assert left == []
     assert [one.place for one in blocks if one.kind == "not run" and not one.word] == []
     # What is said to be run or written is so by the test of its page.
-    assert {one.place.partition(":")[0] for one in shown.read(outside) if one.kind in ("file", "run")} == {
-        "first-use.md"
-    }
+    assert {one.page for one in shown.read(outside) if one.kind in ("file", "run")} == {"first-use.md"}
 
 
 def test_one_has_every_component_and_no_setting_that_may_be_absent(outside: Outside) -> None:
@@ -41,6 +41,13 @@ def test_one_has_every_component_and_no_setting_that_may_be_absent(outside: Outs
         for given in bare
         if all(given.get(one) for one in needed) and list(given["bulkhead_tailscale"]) == ["oauth_secret"]
     ]
+
+
+@pytest.mark.parametrize("playbook", ["site", "verify", "status", "teardown"])
+def test_each_playbook_judges_every_inventory_well(outside: Outside, playbook: str) -> None:
+    assert {
+        place: _judge.problems(playbook, given) for place, given in shown.written(outside).items()
+    } == dict.fromkeys(shown.written(outside), [])
 
 
 def test_every_inventory_is_taken(outside: Outside, subtests: pytest.Subtests) -> None:
