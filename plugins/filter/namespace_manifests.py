@@ -88,6 +88,8 @@ def namespace_manifests(
     for one in parsed:
         attaches = {_model.segment_label(name): _model.ATTACHES for name in sorted(one.segments or ())}
         labels = {**MESH[one.mesh], **attaches, **(PRIVILEGED if one.name in wanted else {})}
+        if one.egress == _sealed.SEALED:
+            labels[_sealed.LABEL] = _sealed.SEALED
         metadata: dict[str, Any] = {"name": one.name, **({"labels": labels} if labels else {})}
         made.append({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
         made += [_sealed.policy(one.name)] if one.egress == _sealed.SEALED else []
@@ -96,6 +98,7 @@ def namespace_manifests(
         if name not in listed:
             metadata = {"name": name, "labels": dict(given)}
             made.append({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
+            made += [_sealed.policy(name)] if given.get(_sealed.LABEL) == _sealed.SEALED else []
     return made
 
 

@@ -14,7 +14,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from ansible_collections.bulkhead.mesh.plugins.module_utils._egress import _names
+
 NAME = "bulkhead-sealed"
+# On the namespace: one that the inventory forgot and that keeps its labels stays sealed by it.
+LABEL = _names.PREFIX + "egress"
 OPEN, SEALED = "open", "sealed"
 CHOICES = (OPEN, SEALED)
 _Entry = Mapping[str, Any]

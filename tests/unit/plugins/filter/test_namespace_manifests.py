@@ -28,6 +28,13 @@ def test_a_sealed_namespace_lets_no_pod_out():
     assert made[1]["spec"] == {"podSelector": {}, "policyTypes": ["Egress"]}
 
 
+def test_a_sealed_namespace_that_the_inventory_forgot_stays_sealed():
+    """Its labels are kept while a protected workload is there, and one of them says that it is sealed."""
+    (sealed, policy), (opened,) = (namespace_manifests([{"name": "a", "egress": one}]) for one in ("sealed", "open"))
+    assert namespace_manifests([], kept={"a": sealed["metadata"]["labels"]}) == [sealed, policy]
+    assert namespace_manifests([], kept={"a": opened["metadata"].get("labels") or {}})[1:] == []
+
+
 @pytest.mark.parametrize("value", ["Sealed", "closed", True, None])
 def test_how_a_namespace_is_left_is_one_of_two_words(value):
     with pytest.raises(
