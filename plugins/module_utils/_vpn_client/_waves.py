@@ -25,8 +25,9 @@ from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._types import 
 
 PODS_PER_CPU = 4.0
 UNKNOWN_NODES = 4  # pods per node where the nodes may not be read
-STUCK_SECONDS = 15.0  # without any change of its pods
-SEALED_SECONDS = 5.0  # the same, when all that its pods wait for is the tunnel
+STUCK_SECONDS = 60.0  # without any change of its pods; a busy node takes half a minute to end one
+IDLE_SECONDS = 5.0  # the same, when nothing that its pods wait for takes a processor
+HELD_BACK = ("CrashLoopBackOff", "CreateContainerConfigError", "ErrImagePull", "ImagePullBackOff", "InvalidImageName")
 NODES = "/api/v1/nodes"
 _UNITS = {"m": 1e-3, "": 1.0, "k": 1e3, "u": 1e-6, "n": 1e-9}
 _Object = Mapping[str, Any]
@@ -147,16 +148,23 @@ def state(pods: Iterable[_Object]) -> tuple[Any, ...]:
     )
 
 
-def waits_for_tunnel(pod: _Object) -> bool:
-    """Whether the overlay runs and has not heard from its gateway yet."""
-    for held in (pod.get("status") or {}).get("initContainerStatuses") or []:
-        if held["name"] == _names.OVERLAY:
-            return "running" in (held.get("state") or {}) and not held.get("started")
+def idle(pod: _Object) -> bool:
+    """Whether a pod waits for something that takes no processor: the tunnel, a node, an image, its next attempt."""
+    status = pod.get("status") or {}
+    for one in status.get("conditions") or []:
+        if one["type"] == "PodScheduled" and one["status"] != "True":
+            return True
+    for key in ("initContainerStatuses", "containerStatuses"):
+        for held in status.get(key) or []:
+            state_ = held.get("state") or {}
+            if (state_.get("waiting") or {}).get("reason") in HELD_BACK:
+                return True
+            if held["name"] == _names.OVERLAY and "running" in state_ and not held.get("started"):
+                return True
     return False
 
 
 def over(pods: Sequence[_Object], unchanged: float) -> bool:
     """Whether a client that is not ready need not be waited for before the next wave; ``unchanged`` are seconds."""
     left = [one for one in pods if not _workload.is_ready(one)]
-    sealed = bool(left) and all(map(waits_for_tunnel, left))
-    return unchanged >= (SEALED_SECONDS if sealed else STUCK_SECONDS)
+    return unchanged >= (IDLE_SECONDS if left and all(map(idle, left)) else STUCK_SECONDS)

@@ -95,16 +95,26 @@ def test_no_client_is_lost_or_moved() -> None:
     assert [name for wave in made for name in wave] == [one.client.name for one in plans]
 
 
+@pytest.mark.parametrize("reason", ["ImagePullBackOff", "CrashLoopBackOff", "CreateContainerConfigError"])
+def test_a_pod_that_is_held_back_takes_no_processor(reason: str) -> None:
+    waiting = [{"name": "app", "state": {"waiting": {"reason": reason}}}]
+    assert _waves.over([pod("a-0", "one", containerStatuses=waiting)], _waves.IDLE_SECONDS)
+    creating = [{"name": "app", "state": {"waiting": {"reason": "ContainerCreating"}}}]
+    assert not _waves.over([pod("a-0", "one", containerStatuses=creating)], _waves.IDLE_SECONDS)
+    nowhere = [{"type": "PodScheduled", "status": "False"}]
+    assert _waves.over([pod("a-0", None, conditions=nowhere)], _waves.IDLE_SECONDS)
+
+
 def test_a_sealed_pod_is_left_sooner_than_one_that_may_be_busy() -> None:
     ready = {"conditions": [{"type": "Ready", "status": "True"}]}
     sealed, busy = pod("a-0", "one", initContainerStatuses=SEALED), pod("a-1", "one", phase="Pending")
-    assert _waves.over([sealed], _waves.SEALED_SECONDS)
-    assert _waves.over([pod("a-2", "one", **ready), sealed], _waves.SEALED_SECONDS)
+    assert _waves.over([sealed], _waves.IDLE_SECONDS)
+    assert _waves.over([pod("a-2", "one", **ready), sealed], _waves.IDLE_SECONDS)
     for pods in ([busy], [sealed, busy], []):
-        assert not _waves.over(pods, _waves.SEALED_SECONDS)
+        assert not _waves.over(pods, _waves.IDLE_SECONDS)
         assert _waves.over(pods, _waves.STUCK_SECONDS)
     started = [SEALED[0], {**SEALED[1], "started": True}]
-    assert not _waves.over([pod("a-0", "one", initContainerStatuses=started)], _waves.SEALED_SECONDS)
+    assert not _waves.over([pod("a-0", "one", initContainerStatuses=started)], _waves.IDLE_SECONDS)
 
 
 def test_what_counts_as_a_change() -> None:
