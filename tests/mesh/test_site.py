@@ -6,6 +6,8 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
+from paths_on_lab import INVENTORY
 from running_lab import kubectl
 from whole import Site
 
@@ -34,6 +36,14 @@ def test_the_summary_shows_the_cluster_as_the_run_leaves_it(site: Site) -> None:
     fresh, after = (dict(shown.findall(site.runs[name].output)) for name in ("check on fresh", "site"))
     assert fresh == dict.fromkeys(("Istio", "Gateway API", "MetalLB", "Tailscale"), "no")
     assert fresh.keys() == after.keys() and not {"no", "unknown"} & set(after.values())
+
+
+def test_a_segment_that_a_route_needs_is_missed_before_anything_is_written(site: Site) -> None:
+    listed = yaml.safe_load(INVENTORY.read_text())["bulkhead_namespaces"]
+    fewer = [{key: one[key] for key in ("name", "mesh")} if one["name"] == "core" else one for one in listed]
+    found = site.run("a segment less", "site", check=False, bulkhead_namespaces=fewer)
+    assert found.code != 0 and found.writes == {}
+    assert "namespace core does not belong to segment arr" in " ".join(found.output.split())
 
 
 def test_gateways_serve_their_own_segment(site: Site) -> None:
