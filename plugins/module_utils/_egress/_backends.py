@@ -40,7 +40,7 @@ class Lead:
 
 @dataclass(frozen=True)
 class Audit:
-    """``leads`` are ways elsewhere. ``unsettled`` are endpoints of pods that were not there any more when pods were
+    """``leads`` are ways elsewhere. ``unsettled`` are endpoints of pods that had gone or ended when pods were
     listed: the cluster's own controller takes them away."""
 
     leads: tuple[Lead, ...] = ()
@@ -153,7 +153,7 @@ def _outside(service: _Object, endpoints: _Object, pool: Iterable[_Object]) -> t
     namespace, name = service["metadata"]["namespace"], endpoints["metadata"]["name"]
     pods = [one for one in pool if one.get("kind") == "Pod" and one["metadata"].get("namespace") == namespace]
     selected = {address for pod in pods if behind(service, pod) and not _over(pod) for address in _pod_addresses(pod)}
-    there = {pod["metadata"]["name"] for pod in pods}
+    there = {pod["metadata"]["name"] for pod in pods if not _over(pod)}
     own = (endpoints["metadata"].get("labels") or {}).get(MANAGED_LABEL) == CONTROLLER
     strange, gone = [], []
     for endpoint in endpoints.get("endpoints") or []:

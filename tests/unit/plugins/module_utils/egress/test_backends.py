@@ -86,6 +86,10 @@ def test_a_pod_that_has_just_gone_is_not_settled(service: Make) -> None:
     """Only where the cluster's own controller says so: it takes the endpoint away. By hand it stays."""
     found = _backends.audit(service(), [endpoints("10.244.0.7", pod="radarr-9", **OWN)], [pod("10.244.0.8")])
     assert found.leads == () and len(found.unsettled) == 1
+    ended = _backends.audit(
+        service(), [endpoints("10.244.0.7", pod="radarr-0", **OWN)], [pod("10.244.0.7", phase="Failed")]
+    )
+    assert ended.leads == () and len(ended.unsettled) == 1
     assert len(leads(service(), [endpoints("10.244.0.7", pod="radarr-9")], pod("10.244.0.8"))) == 1
     other = endpoints("10.244.0.7", **OWN)
     other["endpoints"][0]["targetRef"] = {"kind": "Node", "name": "radarr-9"}
