@@ -18,7 +18,7 @@ from running_lab import LAB, kubectl, lab
 from bulkhead_lab import charts, nodeconfig, plan, world
 from bulkhead_lab.paths import Paths
 
-LIMIT = 400.0  # seconds
+LIMIT = 900.0  # seconds
 CTR = ("ctr", "--address", nodeconfig.CONTAINERD_SOCKET, "-n", "k8s.io", "images")
 TOOLBOX = "lab.local/toolbox:1"
 # What documentation and defaults name, and what stands in for it here: the lab pulls nothing.
