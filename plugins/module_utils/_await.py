@@ -18,6 +18,7 @@ from ansible_collections.bulkhead.mesh.plugins.module_utils._ingress._status imp
 from ansible_collections.bulkhead.mesh.plugins.module_utils._kube import _client
 from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._config import Target
 from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._errors import KubeError
+from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._patience import Patience
 from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._types import Request
 from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._wait import wait_until
 
@@ -29,6 +30,8 @@ class Looker:
 
     def __init__(self, client: _client.Caller, target: Target) -> None:
         self._client, self._target = client, target
+        self.patience = Patience()
+        self.certain: set[str] = set()  # objects that will not become ready, as of the last look
 
     def look(self, params: Mapping[str, Any]) -> tuple[list[Check], bool]:
         """All checks now, and whether waiting longer is no use."""
@@ -71,12 +74,15 @@ def run(module: AnsibleModule, make: Callable[..., Any], **told: Callable[[Seque
     timeout, start = module.params["wait_timeout"], time.monotonic()
     try:
         client = _client.Client(module.params)
-        checks = make(client, client.target).until(module.params, timeout, module.params["wait_sleep"])
+        looker = make(client, client.target)
+        checks = looker.until(module.params, timeout, module.params["wait_sleep"])
     except KubeError as exc:
         module.fail_json(msg=exc.msg, failure=exc.failure, changed=False)
     failed = [one for one in checks if one.result != _status.PASS]
     result: dict[str, Any] = {"checks": [one.to_dict() for one in checks], "acceptable": not failed}
     result |= {name: of(checks) for name, of in told.items()}
+    # What is certain is what the wait ended with; the others might have come.
+    failed = [one for one in failed if one.object in getattr(looker, "certain", ())] or failed
     if failed and module.params["enforce"]:
         failure = {"code": None, "reason": "NotReady", "object": failed[0].object, "details": failed[0].observed}
         # A wait that had become no use is over before its time.

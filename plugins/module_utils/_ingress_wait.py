@@ -15,7 +15,7 @@ from ansible_collections.bulkhead.mesh.plugins.module_utils._ingress import _sta
 from ansible_collections.bulkhead.mesh.plugins.module_utils._ingress._judge_announcement import EXCLUDED
 from ansible_collections.bulkhead.mesh.plugins.module_utils._ingress._level import GROUP
 from ansible_collections.bulkhead.mesh.plugins.module_utils._ingress._status import Check
-from ansible_collections.bulkhead.mesh.plugins.module_utils._kube import _ready, _workload
+from ansible_collections.bulkhead.mesh.plugins.module_utils._kube import _ready, _workload, _workload_pods
 
 PLURALS = {"Deployment": "deployments", "DaemonSet": "daemonsets"}
 _METALLB = "/apis/metallb.io/v1beta1"
@@ -25,39 +25,35 @@ class Looker(_await.Looker):
     """Looks at workloads, at MetalLB's own judgement of its configuration, and at gateways."""
 
     def look(self, params: Mapping[str, Any]) -> tuple[list[Check], bool]:
-        """All checks now; what is awaited here may come at any time."""
+        """All checks now, and whether waiting longer is no use: pods that will not run."""
+        self.certain.clear()
         made = [self._workload(one) for one in params["workloads"]]
         if params["configuration"]:
             made += self._configuration(params["configuration"])
         for wanted in params["gateways"]:
             made += _status.checks(wanted, self._gateway(wanted))
-        return made, False
+        return made, bool(self.certain)
 
     def _workload(self, wanted: Mapping[str, str]) -> Check:
         kind, namespace, name = wanted["kind"], wanted["namespace"], wanted["name"]
         place = f"{PLURALS[kind]}/{name}"
         live = self._get(f"/apis/apps/v1/namespaces/{namespace}/{place}", f"get {PLURALS[kind]}.apps {name}")
-        ready, words = (False, "it does not exist") if live is None else _ready.ready("apps", kind, live)
-        if ready and kind == "DaemonSet" and not (live or {})["status"].get("desiredNumberScheduled"):
-            ready, words = False, "no node is to run it"
-        if live is not None and not ready:
-            words += self._blocked({**live, "kind": kind})
+        what = f"{kind} {namespace}/{name}"
+        ready, words = False, "it does not exist"
+        if live is not None:
+            ready, words = _ready.ready("apps", kind, live)
+            if ready and kind == "DaemonSet" and not live["status"].get("desiredNumberScheduled"):
+                ready, words = False, "no node is to run it"
+            ready, words = self._standing({**live, "kind": kind}, what, ready, words)
         result = _status.PASS if ready else _status.FAIL
-        return Check("workload-ready", f"{kind} {namespace}/{name}", result, "all its pods available", words)
+        return Check("workload-ready", what, result, "all its pods available", words)
 
-    def _blocked(self, workload: Mapping[str, Any]) -> str:
-        """What the first pod that is not ready says, for the end of a sentence."""
-        namespace = workload["metadata"]["namespace"]
-        labels = ((workload["spec"].get("selector") or {}).get("matchLabels") or {}).items()
-        selector = ",".join(f"{key}={value}" for key, value in labels)
-        pods = self._list(f"/api/v1/namespaces/{namespace}/pods", f"list pods in {namespace}", selector)
-        for pod in pods:
-            if not _workload.is_ready(pod):
-                container, state = _workload.blocked_container(pod)
-                who = f"container {container} of pod" if container else "pod"
-                return f"; {who} {pod['metadata']['name']} is {state}"
-        warning = "" if pods else _workload.last_warning(self._client, workload)
-        return f"; {warning}" if warning else ""
+    def _standing(self, workload: Mapping[str, Any], what: str, ready: bool, words: str) -> tuple[bool, str]:
+        """The same with what the pods say; ``what`` is the object of the check that they decide."""
+        found = _workload_pods.by_pods(self._client, workload, self.patience, ready, words)
+        if found.certain:
+            self.certain.add(what)
+        return found.ready, found.words
 
     def _configuration(self, namespace: str) -> list[Check]:
         """MetalLB says since 0.16 whether it took its configuration; older ones have no such kind."""
@@ -85,7 +81,7 @@ class Looker(_await.Looker):
         return _status.Found(
             gateway,
             services,
-            [self._judged(one) for one in deployments],
+            [self._judged(one, f"Gateway {namespace}/{name}") for one in deployments],
             routes,
             self._list_known(f"{_METALLB}/servicel2statuses", "list servicel2statuses.metallb.io")
             if wanted["announced"]
@@ -99,12 +95,12 @@ class Looker(_await.Looker):
         nodes = self._list("/api/v1/nodes", "list nodes", EXCLUDED)
         return [one["metadata"]["name"] for one in nodes]
 
-    def _judged(self, deployment: Mapping[str, Any]) -> tuple[bool, str, str]:
+    def _judged(self, deployment: Mapping[str, Any], gateway: str) -> tuple[bool, str, str]:
         ready, words = _ready.ready("apps", "Deployment", deployment)
         if ready and not deployment["spec"].get("replicas", 1):
             ready, words = False, "it is scaled to 0"
-        blocked = "" if ready else self._blocked({**deployment, "kind": "Deployment"})
-        return ready, words + blocked, f"Deployment {deployment['metadata']['name']}"
+        ready, words = self._standing({**deployment, "kind": "Deployment"}, gateway, ready, words)
+        return ready, words, f"Deployment {deployment['metadata']['name']}"
 
     def _warning(self, services: Sequence[Mapping[str, Any]]) -> str:
         """Why a Service has no address, as MetalLB said last."""

@@ -17,7 +17,7 @@ from ansible_collections.bulkhead.mesh.plugins.module_utils import _await
 from ansible_collections.bulkhead.mesh.plugins.module_utils._ingress import _devices, _status
 from ansible_collections.bulkhead.mesh.plugins.module_utils._ingress._devices import Judgement
 from ansible_collections.bulkhead.mesh.plugins.module_utils._ingress._status import OWNER_LABEL, Check
-from ansible_collections.bulkhead.mesh.plugins.module_utils._kube import _client, _ready, _workload
+from ansible_collections.bulkhead.mesh.plugins.module_utils._kube import _client, _ready, _workload, _workload_pods
 from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._config import Target
 from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._types import Request
 
@@ -37,6 +37,7 @@ class Looker(_await.Looker):
         """All checks now, and whether waiting longer is no use."""
         made: list[Check] = []
         final = False
+        self.certain.clear()
         if params["operator"]:
             place = f"{params['namespace']}/{params['operator']}"
             judged = self._operator(params["namespace"], params["operator"], params["login_timeout"])
@@ -57,7 +58,7 @@ class Looker(_await.Looker):
                 f"/api/v1/namespaces/{namespace}/services/{name}", f"get services {name} in {namespace}"
             )
             made.append(_devices.gone(f"{namespace}/{name}", service, _of(states, namespace, name)))
-        return made, final
+        return made, final or bool(self.certain)
 
     def _operator(self, namespace: str, name: str, patience: float) -> Judgement:
         where, what = f"/apis/apps/v1/namespaces/{namespace}", f"in {namespace}"
@@ -71,6 +72,10 @@ class Looker(_await.Looker):
         if not rollout.current:
             warning = _workload.last_warning(self._client, live, _workload.own_replica_sets(live, sets))
             return Judgement(False, (rollout.waiting or "it has no pod") + (f"; {warning}" if warning else ""))
+        over = self.patience.over(rollout.current)
+        # What it said before it ended is a better reason than that it ends again and again.
+        if over is not None and not over[1].failures:
+            return Judgement(False, f"its {over[1].sentence()}", True)
         pod = rollout.current[0]
         status = _container_status(pod)
         if status is None or (not status.get("restartCount") and "waiting" in (status.get("state") or {})):
@@ -113,6 +118,8 @@ class Looker(_await.Looker):
         service = services[0] if services else None
         mine = _of(states, namespace, service["metadata"]["name"]) if service else []
         pods = self._proxy(home, namespace, service["metadata"]["name"]) if service else Judgement(False, "")
+        if pods.final:
+            self.certain.add(f"Gateway {namespace}/{wanted['gateway']}")
         return _devices.device(wanted, service, mine[0] if mine else None, pods)
 
     def _proxy(self, home: str, namespace: str, name: str) -> Judgement:
@@ -120,15 +127,10 @@ class Looker(_await.Looker):
         found = self._list(f"/apis/apps/v1/namespaces/{home}/statefulsets", f"list statefulsets.apps in {home}", labels)
         if not found:
             return Judgement(False, "it has no proxy")
-        ready, words = _ready.ready("apps", "StatefulSet", found[0])
-        if ready:
-            return Judgement(True, words)
-        for pod in self._list(f"/api/v1/namespaces/{home}/pods", f"list pods in {home}", labels):
-            if not _workload.is_ready(pod):
-                container, state = _workload.blocked_container(pod)
-                words += f"; container {container or '?'} of pod {pod['metadata']['name']} is {state}"
-                break
-        return Judgement(False, words)
+        proxy = {**found[0], "kind": "StatefulSet"}
+        ready, words = _ready.ready("apps", "StatefulSet", proxy)
+        standing = _workload_pods.by_pods(self._client, proxy, self.patience, ready, words)
+        return Judgement(standing.ready, standing.words, standing.certain)
 
 
 def devices(states: Sequence[Check]) -> list[dict[str, Any]]:

@@ -470,7 +470,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.bulkhead.mesh.plugins.module_utils import _argspec, _module
 from ansible_collections.bulkhead.mesh.plugins.module_utils._cluster import _facts, _networks, _pod, _requests, _version
 from ansible_collections.bulkhead.mesh.plugins.module_utils._cluster._finding import Snapshot, is_known
-from ansible_collections.bulkhead.mesh.plugins.module_utils._kube import _client, _disposable
+from ansible_collections.bulkhead.mesh.plugins.module_utils._kube import _client, _disposable, _pod_outcome
 from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._errors import KubeError
 from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._types import Answer, Request
 
@@ -507,7 +507,7 @@ def probe(client: _client.Caller, params: dict[str, Any], check_mode: bool) -> d
     manifest = _pod.manifest(name, params["probe_namespace"], params["probe_image"])
     try:
         output, node = _disposable.run_pod(
-            client, manifest, timeout=params["wait_timeout"], sleep=params["wait_sleep"], stuck=_pod.stuck_reason
+            client, manifest, timeout=params["wait_timeout"], sleep=params["wait_sleep"], stuck=_pod_outcome.disposable
         )
     except _disposable.ProbeFailed as exc:
         return _pod.not_asked(str(exc))

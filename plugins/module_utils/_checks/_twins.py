@@ -19,6 +19,8 @@ import copy
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from ansible_collections.bulkhead.mesh.plugins.module_utils._kube import _pod_outcome
+
 LABEL = "bulkhead.mesh/twin"  # value: the run
 SIDE = "bulkhead.mesh/twin-side"
 # What a twin shows must not depend on whether its namespace is in a mesh.
@@ -129,18 +131,9 @@ def _policy(name: str, namespace: str, run: str, side: str, egress: Sequence[_Ob
     }
 
 
-def unstartable(pod_: Mapping[str, Any]) -> str | None:
-    """Why a twin's container will never start; None while it may."""
-    for one in (pod_.get("status") or {}).get("containerStatuses") or []:
-        waiting = (one.get("state") or {}).get("waiting") or {}
-        if waiting.get("reason") in ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "CreateContainerError"):
-            return f"{waiting['reason']}: {waiting.get('message', 'no explanation')}"
-    return None
-
-
 def stuck(pod_: Mapping[str, Any]) -> str | None:
     """Why a twin will never run; None while it may."""
-    reason = unstartable(pod_)
+    reason = _pod_outcome.disposable(pod_)
     if reason:
         return reason
     status = pod_.get("status") or {}

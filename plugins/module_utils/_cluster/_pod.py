@@ -95,20 +95,6 @@ def manifest(name: str, namespace: str, image: str) -> dict[str, Any]:
     }
 
 
-def stuck_reason(pod: dict[str, Any]) -> str | None:
-    """Why a pod will never run, as far as its status says so."""
-    for status in (pod.get("status") or {}).get("containerStatuses") or []:
-        waiting = (status.get("state") or {}).get("waiting") or {}
-        if waiting.get("reason") in (
-            "ErrImagePull",
-            "ImagePullBackOff",
-            "InvalidImageName",
-            "CreateContainerConfigError",
-        ):
-            return f"{waiting['reason']} for image {status.get('image')}"
-    return None
-
-
 def not_asked(reason: str) -> dict[str, Any]:
     """All pod-seen facts unknown, for one reason."""
     return {"node": None, **{fact: unknown(reason) for fact in FACTS}}

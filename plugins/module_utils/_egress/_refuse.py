@@ -192,14 +192,29 @@ def _image_name(image: str) -> str:
     return image.split("/", 1)[1] if "/" in image and re.search(r"[.:]", image.split("/", 1)[0]) else image
 
 
-def first_init_containers(pods: Sequence[Mapping[str, Any]]) -> list[Problem]:
-    """Live client pods in which something got in front of the guard, for example a webhook of another product."""
+def first_init_containers(
+    pods: Sequence[Mapping[str, Any]], workload: Mapping[str, Any] | None = None
+) -> list[Problem]:
+    """Live client pods that did not start with the guard. ``workload`` is theirs, which says how they were meant."""
     problems = []
+    meant = _init_names(((workload or {}).get("spec") or {}).get("template") or {})[:1] == [_names.GUARD]
     for pod in pods:
-        names = [one["name"] for one in pod["spec"].get("initContainers") or []]
-        if names[:1] != [_names.GUARD]:
-            value = names[0] if names else NOT_GIVEN
+        names = _init_names(pod)
+        if names[:1] == [_names.GUARD]:
+            continue
+        value = names[0] if names else NOT_GIVEN
+        if _names.GUARD in names:
             reason = "something started before the guard"
             remedy = "find the mutating webhook that puts it there and leave this namespace out of it"
-            problems.append(_problem(pod, "spec.initContainers[0].name", value, reason, remedy))
+        elif meant:
+            reason = "the pod has no guard, although the template of its workload has"
+            remedy = "run it again; if it stays so, find the mutating webhook that changes the namespace's pods"
+        else:
+            reason = "neither the pod nor the template of its workload has a guard"
+            remedy = "find out who changed the template during this run, then run it again"
+        problems.append(_problem(pod, "spec.initContainers[0].name", value, reason, remedy))
     return problems
+
+
+def _init_names(template: Mapping[str, Any]) -> list[str]:
+    return [one["name"] for one in (template.get("spec") or {}).get("initContainers") or []]

@@ -7,16 +7,19 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Callable
 
 from ansible_collections.bulkhead.mesh.plugins.module_utils._istio import _look
-from ansible_collections.bulkhead.mesh.plugins.module_utils._kube import _client, _workload
+from ansible_collections.bulkhead.mesh.plugins.module_utils._kube import _client, _workload, _workload_pods
 from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._config import Target
 from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._errors import KubeError
+from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._patience import Patience
 from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._types import Request
 from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._wait import wait_until
+from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._workload_pods import Standing
 
 _LONGEST = 200  # characters of a line that are shown
 Wait = Callable[..., "tuple[bool, object]"]
@@ -65,9 +68,19 @@ class Parts:
 
     def wait(self, part: str, timeout: float, sleep: float, wait: Wait = wait_until) -> str:
         """The last evidence once the part serves; a KubeError after ``timeout`` seconds."""
-        done, evidence = wait(lambda: self.look(part), timeout=timeout, sleep=sleep)
-        if done:
+        patience, begin = Patience(), time.monotonic()
+        hopeless: list[str] = []
+
+        def once() -> tuple[bool, object]:
+            found = self._standing(part, patience)
+            hopeless[:] = [found.words] if found.certain else []
+            return found.ready or found.certain, found.words
+
+        done, evidence = wait(once, timeout=timeout, sleep=sleep)
+        if done and not hopeless:
             return str(evidence)
+        # A wait that had become no use is over before its time.
+        taken = min(timeout, round(time.monotonic() - begin)) if hopeless else timeout
         place = self._place(part)
         where = (
             f"'kubectl -n {place} describe pods -l {WORKLOADS[part].selector}'"
@@ -75,8 +88,8 @@ class Parts:
             else "'kubectl get customresourcedefinitions'"
         )
         raise KubeError(
-            f"{'Istio' if part == 'base' else self._name(part)} is not ready after {timeout:g} s: awaited was "
-            f"{_AWAITED[part]}; seen last: {evidence}{self._pods(part)}; look with {where}.",
+            f"{'Istio' if part == 'base' else self._name(part)} is not ready after {taken:g} s: awaited was "
+            f"{_AWAITED[part]}; seen last: {evidence}{self._last_word(part)}; look with {where}.",
             reason="NotReady",
             object_=self._what(part),
             details=str(evidence),
@@ -84,28 +97,33 @@ class Parts:
 
     def look(self, part: str) -> tuple[bool, str]:
         """Whether the part serves now, and what was seen."""
+        return self._standing(part, Patience())[:2]
+
+    def _standing(self, part: str, patience: Patience) -> Standing:
         if part == "base":
-            return self._kinds()
-        ready, evidence = self._workload(part)
-        if not ready or part != "istiod":
-            return ready, evidence
+            return Standing(*self._kinds())
+        found = self._workload(part, patience)
+        if not found.ready or part != "istiod":
+            return found
         for judge in (self._webhooks, self._gateway_class):
             ready, other = judge()
             if not ready:
-                return False, other
-        return True, evidence
+                return Standing(False, other)
+        return found
 
     def _kinds(self) -> tuple[bool, str]:
         missing = [name for name in _GROUPS if not self._client.call(Request(f"/apis/{name}", f"read {name}")).ok]
         return not missing, f"not served: {', '.join(missing)}" if missing else "all kinds are served"
 
-    def _workload(self, part: str) -> tuple[bool, str]:
-        what = self._what(part)
+    def _workload(self, part: str, patience: Patience) -> Standing:
+        what, kind = self._what(part), WORKLOADS[part].kind
         answer = self._client.call(Request(self._path(part), f"get {what}"))
         if not answer.ok:
-            return False, f"{what} cannot be read: {answer.message}"
-        ready, evidence = _look.judge(WORKLOADS[part].kind, answer.body)
-        return ready, f"{what}: {evidence}"
+            return Standing(False, f"{what} cannot be read: {answer.message}")
+        ready, evidence = _look.judge(kind, answer.body)
+        live = {**answer.body, "kind": kind}
+        found = _workload_pods.by_pods(self._client, live, patience, ready, evidence)
+        return Standing(found.ready, f"{what}: {found.words}", found.certain)
 
     def _webhooks(self) -> tuple[bool, str]:
         """istiod turns them from Ignore to Fail once it answers itself; a first object would be refused before."""
@@ -133,32 +151,19 @@ class Parts:
                 return one["status"] == "True", f"GatewayClass istio: Accepted is {one['status']}"
         return False, "GatewayClass istio has no condition Accepted yet"
 
-    def _pods(self, part: str) -> str:
-        """What the first pod that is not Ready says, for the end of a sentence."""
+    def _last_word(self, part: str) -> str:
+        """What a container said before it ended, for the end of a sentence."""
         if part not in WORKLOADS:
             return ""
         query = {"labelSelector": WORKLOADS[part].selector}
         where = f"/api/v1/namespaces/{self._place(part)}/pods"
         answer = self._client.call(Request(where, f"list pods in {self._place(part)}", query=query))
-        pods = answer.body.get("items") or [] if answer.ok else []
-        for pod in pods:
-            if not _workload.is_ready(pod):
-                container, state = _workload.blocked_container(pod)
-                who = f"container {container} of pod" if container else "pod"
-                said = self._last_word(pod, container, state)
-                return f"; {who} {pod['metadata']['name']} is {state}{said}"
-        if pods or not answer.ok:
-            return ""
-        metadata = {"name": self._name(part), "namespace": self._place(part)}
-        warning = _workload.last_warning(self._client, {"metadata": metadata})
-        return f"; {warning}" if warning else ""
-
-    def _last_word(self, pod: _Object, container: str, state: str) -> str:
-        """What a container said before it ended, for the end of a sentence."""
-        if not container or not ("CrashLoop" in state or state.startswith("ended")):
-            return ""
-        line = _workload.last_line(self._client, pod, container)
-        return f", its last line is {line[:_LONGEST]!r}" if line else ""
+        for pod in answer.body.get("items") or [] if answer.ok else []:
+            container, state = _workload.blocked_container(pod)
+            if container and ("CrashLoop" in state or state.startswith("ended")):
+                line = _workload.last_line(self._client, pod, container)
+                return f", its last line is {line[:_LONGEST]!r}" if line else ""
+        return ""
 
     def _place(self, part: str) -> str:
         return self._namespace if part in ("base", "istiod") else self._agents

@@ -20,7 +20,7 @@ from ansible_collections.bulkhead.mesh.plugins.module_utils._cluster._finding im
 from ansible_collections.bulkhead.mesh.plugins.module_utils._egress._model import Client
 from ansible_collections.bulkhead.mesh.plugins.module_utils._istio import _look
 from ansible_collections.bulkhead.mesh.plugins.module_utils._killswitch import _read
-from ansible_collections.bulkhead.mesh.plugins.module_utils._kube import _client, _disposable
+from ansible_collections.bulkhead.mesh.plugins.module_utils._kube import _client, _disposable, _pod_outcome
 from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._errors import KubeError
 from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._types import Request
 from ansible_collections.bulkhead.mesh.plugins.module_utils._mesh import _coexist
@@ -163,7 +163,7 @@ def call_in(runner: _gather.Runner, source: tuple[str, int], like: Mapping[str, 
     pod["spec"]["containers"][0]["command"] = ["python3", "-I", "-c", _CALL, address, str(port)]
     try:
         output, dummy = _disposable.run_pod(
-            runner.api, pod, timeout=runner.timeout, sleep=0.5, stuck=_twins.unstartable, wait=runner.wait
+            runner.api, pod, timeout=runner.timeout, sleep=0.5, stuck=_pod_outcome.disposable, wait=runner.wait
         )
     except (KubeError, _disposable.ProbeFailed) as exc:
         return Missing(str(exc))

@@ -12,15 +12,24 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any, Callable
 
-from ansible_collections.bulkhead.mesh.plugins.module_utils._kube import _applyset, _calls, _order, _plan, _refusal
+from ansible_collections.bulkhead.mesh.plugins.module_utils._kube import (
+    _applyset,
+    _calls,
+    _order,
+    _plan,
+    _refusal,
+    _workload_pods,
+)
 from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._client import PARALLEL, Caller
 from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._discovery import CRD
 from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._errors import KubeError, Problem, all_of
 from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._objects import Key
+from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._patience import Patience
 from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._plan import Step
 from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._ready import ready
 from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._types import Answer, Request
 from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._wait import wait_until
+from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._workload_pods import Standing
 
 FRESH_KIND = 10.0  # seconds that a new kind's URL may still answer 404 after it was established
 Wait = Callable[..., "tuple[bool, object]"]
@@ -149,15 +158,23 @@ class Writer:
         known = {step.key: step.after or step.live for step in steps}
         left = {step.key: step for step in steps}
         first = [True]
+        patience, hopeless = Patience(), False
 
         def look() -> tuple[bool, object]:
-            if not first[0]:
+            nonlocal hopeless
+            again = not first[0]
+            if again:
                 known.update(self._read(left.values()))
             first[0] = False
-            verdicts = {key: _judge(key, known[key]) for key in left}
-            for key in [key for key, verdict in verdicts.items() if verdict[0]]:
-                left.pop(key)
-            return not left, {key: words for key, (done, words) in verdicts.items() if not done}
+            verdicts = {key: Standing(*_judge(key, known[key])) for key in left}
+            for key, verdict in list(verdicts.items()):
+                if verdict.ready:
+                    left.pop(key)
+                elif again and key.group == "apps" and known[key]:
+                    live = {**known[key], "kind": key.kind}
+                    verdicts[key] = _workload_pods.by_pods(self.client, live, patience, False, verdict.words)
+            hopeless = any(verdict.certain for verdict in verdicts.values())
+            return not left or hopeless, {key: one.words for key, one in verdicts.items() if not one.ready}
 
         self._wait(look, "not ready", "NotReady", "look at its events and pods")
 
@@ -190,14 +207,15 @@ class Writer:
     def _wait(self, look: Callable[[], tuple[bool, object]], state: str, reason: str, remedy: str) -> None:
         timeout = self.waiting.timeout
         done, evidence = self.waiting.wait(look, timeout=timeout, sleep=self.waiting.sleep)
-        if not done and isinstance(evidence, dict):
-            found = [
-                Problem(
-                    str(key), f"{key} is {state} after {timeout:g} s: {words}: {remedy}, or raise wait_timeout.", reason
-                )
-                for key, words in evidence.items()
-            ]
-            raise all_of(found)
+        # A wait that is over before its time with something left had become no use.
+        when, more = ("", "") if done else (f" after {timeout:g} s", ", or raise wait_timeout")
+        if isinstance(evidence, dict) and evidence:
+            raise all_of(
+                [
+                    Problem(str(key), f"{key} is {state}{when}: {words}: {remedy}{more}.", reason)
+                    for key, words in evidence.items()
+                ]
+            )
 
 
 def each(do: Callable[[Any], Any], things: Sequence[Any]) -> list[Any]:

@@ -7,38 +7,65 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
-from ansible_collections.bulkhead.mesh.plugins.module_utils._kube import _workload
+from ansible_collections.bulkhead.mesh.plugins.module_utils._kube import _pod_outcome, _unplaced, _workload
 from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._client import Caller
+from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._patience import Patience
 from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._types import Request
 
 _Object = Mapping[str, Any]
 _KEEPER, _ENGINE = "bulkhead-gateway", "engine"
+_PROBED = (
+    "bulkhead-firewall",
+    _ENGINE,
+    _KEEPER,
+)  # Ready means that a packet came back: it says more than how they ended
 
 
-def look(client: Caller, namespace: str, name: str, server: str, secret: str) -> tuple[bool, str, list[_Object]]:
-    """(Ready, evidence, pods to replace) of one gateway now. ``server`` and ``secret`` are named in sentences.
+class Look(NamedTuple):
+    """One look: whether it is Ready, the evidence, pods to replace, and whether it is certain that it will not be."""
+
+    ready: bool
+    evidence: str
+    stale: Sequence[_Object] = ()
+    certain: bool = False
+
+
+def look(client: Caller, namespace: str, name: str, server: str, secret: str, patience: Patience | None = None) -> Look:
+    """One gateway now. ``server`` and ``secret`` are named in sentences, ``patience`` is that of the whole wait.
 
     A pod of an older template that is not Ready may wait for ever to be replaced by its controller.
     """
     like = {"kind": "StatefulSet", "metadata": {"name": name, "namespace": namespace}}
     answer = client.call(Request(_workload.path(like), f"get statefulsets {name} in {namespace}"))
     if not answer.ok:
-        return False, f"its StatefulSet cannot be read: {answer.message}", []
+        return Look(False, f"its StatefulSet cannot be read: {answer.message}")
     workload = {**answer.body, "kind": "StatefulSet"}
     listed = client.call(_workload.pods_request(namespace))
     if not listed.ok:
-        return False, f"its pod cannot be read: {listed.message}", []
+        return Look(False, f"its pod cannot be read: {listed.message}")
     pods = _workload.own_pods(workload, listed.body.get("items") or [])
     rollout = _workload.rollout(workload, pods)
+    stale = rollout.stale
     if rollout.done:
-        return True, "its tunnel carries traffic", []
-    if not rollout.current:
-        why = _workload.last_warning(client, workload) if not pods else ""
-        return False, f"{rollout.waiting}{': ' + why if why else ''}", list(rollout.stale)
-    return False, _blocked(client, rollout.current[0], server, secret), list(rollout.stale)
+        failing = [_pod_outcome.unsettled(pod, time.time(), _PROBED) for pod in rollout.current]
+        failing = [one for one in failing if one]
+        return Look(not failing, f"its {failing[0]}" if failing else "its tunnel carries traffic")
+    patience = patience or Patience()
+    if rollout.current:
+        over = patience.over(rollout.current)
+        evidence = f"its {over[1].sentence()}" if over else _blocked(client, rollout.current[0], server, secret)
+        return Look(False, evidence, stale, over is not None)
+    if pods:
+        return Look(False, rollout.waiting, stale)
+    why, denied = _workload.last_warnings(client, workload)
+    refused = _pod_outcome.refused(denied)
+    if patience.certain(name, refused) and refused is not None:
+        return Look(False, refused.sentence(), stale, True)
+    return Look(False, f"{rollout.waiting}{': ' + why if why else ''}", stale)
 
 
 def _blocked(client: Caller, pod: _Object, server: str, secret: str) -> str:
@@ -52,7 +79,7 @@ def _blocked(client: Caller, pod: _Object, server: str, secret: str) -> str:
             f"{secret}, and whether the server can be reached from the node"
         )
     if not container:
-        return f"its pod is {state}"
+        return f"its pod is {state.rstrip('.')}{_unplaced.told(client, pod)}"
     failure = _detail(client, pod, container)
     return f"its container {container} is {state}{': ' + failure if failure else ''}"
 

@@ -127,6 +127,24 @@ def last_line(client: Caller, pod: _Object, container: str) -> str:
 
 def last_warning(client: Caller, workload: _Object, owned: Iterable[_Object] = ()) -> str:
     """The message of the newest warning about a workload or what it owns, such as a refused pod; empty if none."""
+    return last_warnings(client, workload, owned)[0]
+
+
+def last_warnings(client: Caller, workload: _Object, owned: Iterable[_Object] = ()) -> tuple[str, str]:
+    """The same, and what the API server said to the newest pod it did not take since the workload was written last."""
+    stamps = [
+        str(one.get("time") or "")
+        for one in workload["metadata"].get("managedFields") or []
+        if one.get("subresource") != "status"
+    ]
+    written = max(stamps, default="")
+    found = sorted(_warnings(client, workload, owned), key=_seen)
+    refused = [one for one in found if one.get("reason") == "FailedCreate" and _seen(one)[:19] >= written[:19]]
+    last, newest = (" ".join(str(one[-1].get("message", "")).split()) if one else "" for one in (found, refused))
+    return last, newest
+
+
+def _warnings(client: Caller, workload: _Object, owned: Iterable[_Object]) -> list[_Object]:
     metadata = workload["metadata"]
     names = {metadata["name"], *(one["metadata"]["name"] for one in owned)}
     namespace = metadata["namespace"]
@@ -137,9 +155,7 @@ def last_warning(client: Caller, workload: _Object, owned: Iterable[_Object] = (
     )
     answer = client.call(request)
     events = answer.body.get("items") or [] if answer.ok else []
-    about = [one for one in events if (one.get("involvedObject") or {}).get("name") in names]
-    newest = max(about, key=_seen, default=None)
-    return " ".join(str(newest.get("message", "")).split()) if newest else ""
+    return [one for one in events if (one.get("involvedObject") or {}).get("name") in names]
 
 
 def _seen(event: _Object) -> str:
@@ -212,11 +228,32 @@ def _revision(workload: _Object, replica_sets: Iterable[_Object]) -> str | None:
     """The label value of pods of the newest template."""
     if workload["kind"] == "StatefulSet":
         return (workload.get("status") or {}).get("updateRevision")
+    owned = own_replica_sets(workload, replica_sets)
+    template = (workload.get("spec") or {}).get("template")
+    if template is not None and any("template" in (one.get("spec") or {}) for one in owned):
+        # While a Recreate ends old pods the Deployment still says the number of the old revision, of which all is Ready.
+        return next((_hash(one) for one in owned if _same_template(one, template)), None)
     number = (workload["metadata"].get("annotations") or {}).get(DEPLOYMENT_REVISION)
-    for one in own_replica_sets(workload, replica_sets):
+    for one in owned:
         if number and (one["metadata"].get("annotations") or {}).get(DEPLOYMENT_REVISION) == number:
-            return (one["metadata"].get("labels") or {}).get(TEMPLATE_HASH)
+            return _hash(one)
     return None
+
+
+def _hash(replica_set: _Object) -> str | None:
+    return (replica_set["metadata"].get("labels") or {}).get(TEMPLATE_HASH)
+
+
+def _same_template(replica_set: _Object, template: _Object) -> bool:
+    """Whether a ReplicaSet was made of this template; its own has one label more."""
+    held = (replica_set.get("spec") or {}).get("template") or {}
+    metadata = {**(held.get("metadata") or {})}
+    labels = {key: value for key, value in (metadata.get("labels") or {}).items() if key != TEMPLATE_HASH}
+    wanted = template.get("metadata") or {}
+    others = [{k: v for k, v in one.items() if k not in ("labels", "creationTimestamp")} for one in (metadata, wanted)]
+    return bool(
+        labels == (wanted.get("labels") or {}) and others[0] == others[1] and held.get("spec") == template.get("spec")
+    )
 
 
 def blocked_container(pod: _Object) -> tuple[str, str]:

@@ -98,13 +98,3 @@ def test_manifest_fits_the_restricted_level() -> None:
     assert spec["activeDeadlineSeconds"] > 0
     assert container["image"] == "i:1"
     assert (pod["metadata"]["name"], pod["metadata"]["namespace"]) == ("p", "n")
-
-
-def test_stuck_reason() -> None:
-    waiting = {
-        "status": {"containerStatuses": [{"image": "i:1", "state": {"waiting": {"reason": "ImagePullBackOff"}}}]}
-    }
-    assert _pod.stuck_reason(waiting) == "ImagePullBackOff for image i:1"
-    waiting["status"]["containerStatuses"][0]["state"]["waiting"]["reason"] = "ContainerCreating"
-    assert _pod.stuck_reason(waiting) is None
-    assert _pod.stuck_reason({}) is None

@@ -33,7 +33,8 @@ GOOD_DAEMONSET = {
 
 
 def workload(labels: dict[str, str], image: str, release: str, status: Any, **more: Any) -> dict[str, Any]:
-    spec = {"replicas": 1, "template": {"spec": {"containers": [{"name": "x", "image": image}]}}}
+    template = {"spec": {"containers": [{"name": "x", "image": image}]}}
+    spec = {"replicas": 1, "template": template, "selector": {"matchLabels": {"app": release}}}
     annotations = {**HELM, "meta.helm.sh/release-name": release}
     return {"metadata": {"labels": labels, "annotations": annotations, "generation": 1}, "spec": spec, "status": status}
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.bulkhead.mesh.plugins.module_utils._cluster import _pod
-from ansible_collections.bulkhead.mesh.plugins.module_utils._kube import _disposable
+from ansible_collections.bulkhead.mesh.plugins.module_utils._kube import _disposable, _pod_outcome
 from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._types import Answer
 
 PODS = "/api/v1/namespaces/n/pods"
@@ -19,7 +19,7 @@ GONE = Answer(200, {})
 
 
 def pod(phase: Any, **status: Any) -> Any:
-    return Answer(200, {"spec": {"nodeName": "node1"}, "status": {"phase": phase, **status}})
+    return Answer(200, {"metadata": {"name": "p"}, "spec": {"nodeName": "node1"}, "status": {"phase": phase, **status}})
 
 
 def run(api: Any, looks: Any = 3) -> Any:
@@ -31,7 +31,7 @@ def run(api: Any, looks: Any = 3) -> Any:
         return done, evidence
 
     try:
-        return _disposable.run_pod(api, MANIFEST, timeout=9, sleep=1, stuck=_pod.stuck_reason, wait=wait)
+        return _disposable.run_pod(api, MANIFEST, timeout=9, sleep=1, stuck=_pod_outcome.disposable, wait=wait)
     finally:
         api.done()
 
@@ -60,7 +60,7 @@ def test_output_and_node(fake_api: Any) -> None:
         ([Answer(404, {"message": "gone"})], "cannot read the pod n/p: gone"),
         (
             [pod("Pending", containerStatuses=[{"image": "i:1", "state": {"waiting": {"reason": "ErrImagePull"}}}])],
-            "ErrImagePull for image i:1",
+            "image i:1 cannot be pulled",
         ),
     ],
 )

@@ -371,6 +371,28 @@ def test_wait(run: Any, owner: Any, stored: Any, becomes_ready: Any) -> None:
         )
 
 
+def test_a_wait_of_no_use_ends(run: Any, owner: Any, stored: Any) -> None:
+    path = "/apis/apps/v1/namespaces/home/deployments"
+    live = stored(deployment(), status={"observedGeneration": 1, "replicas": 1, "updatedReplicas": 1})
+    box = {"name": "c", "image": "x:1"}
+    live["spec"] = {"replicas": 1, "selector": {"matchLabels": {"a": "b"}}, "template": {"spec": {"containers": [box]}}}
+    waiting = {"reason": "ErrImagePull", "message": "x:1: not found"}
+    pod = {"metadata": {"name": "d-1"}, "spec": {"containers": [box]}}
+    pod["status"] = {"containerStatuses": [{"name": "c", "state": {"waiting": waiting}}]}
+    script = {
+        f"GET {PARENT}": parent(owner, "Deployment.apps"),
+        f"GET {path}": listed(live),
+        f"GET {path}/d": [Answer(200, live)],  # once, and no more
+        "GET /api/v1/namespaces/home/pods": listed(pod),
+    }
+    result = run(script, [deployment()], wait=True)
+    assert result.error.msg == (
+        "Deployment home/d is not ready: 1 of 1 replicas updated, 0 available, 0 old; pod d-1, container c: image x:1 "
+        "cannot be pulled: x:1: not found; correct the image's name and tag, or let its node pull it, for example by a "
+        "pull secret at the service account that the pod runs under: look at its events and pods."
+    )
+
+
 def test_not_ready_prunes_nothing(run: Any, owner: Any, stored: Any) -> None:
     path = "/apis/apps/v1/namespaces/home/deployments"
     waiting = stored(deployment(), status={})

@@ -109,6 +109,44 @@ def test_rollout_of_a_deployment_goes_by_its_newest_replica_set() -> None:
     assert not _workload.rollout(deployment(), old, sets).done
 
 
+def test_a_recreate_that_ends_old_pods_is_not_done_although_the_revision_is_still_the_old_one() -> None:
+    def template(image: str, **labels: str) -> Any:
+        return {"metadata": {"labels": {"app": "s", **labels}}, "spec": {"containers": [{"name": "a", "image": image}]}}
+
+    changed = deployment("1")
+    changed["spec"]["template"] = template("new")
+    old = replica_set("one", "1")
+    old["spec"] = {"template": template("old", **{"pod-template-hash": "one"})}
+    pods = [pod("s-one-x", "one", owner=("ReplicaSet", "one"))]
+    assert not _workload.rollout(changed, pods, [old]).done, "the ready pod is of the old template"
+    new = replica_set("two", "2")
+    new["spec"] = {"template": template("new", **{"pod-template-hash": "two"})}
+    assert not _workload.rollout(changed, pods, [old, new]).done
+    assert _workload.rollout(changed, [pod("s-two-x", "two", owner=("ReplicaSet", "two"))], [old, new]).done
+
+
+def test_a_refused_pod_counts_if_it_was_after_the_last_write(fake_api: Any) -> None:
+    def event(message: str, stamp: str, reason: str = "FailedCreate") -> Any:
+        return {
+            "involvedObject": {"name": "s"},
+            "reason": reason,
+            "message": message,
+            "lastTimestamp": stamp,
+            "metadata": {},
+        }
+
+    written = stateful()
+    written["metadata"]["managedFields"] = [
+        {"time": "2026-01-01T00:01:00Z"},
+        {"time": "2026-01-01T00:09:00Z", "subresource": "status"},
+    ]
+    events = [event("old", "2026-01-01T00:00:59Z"), event("other", "2026-01-01T00:02:00Z", "FailedMount")]
+    path = "GET /api/v1/namespaces/n/events"
+    assert _workload.last_warnings(fake_api({path: Answer(200, {"items": events})}), written) == ("other", "")
+    events.append(event("new", "2026-01-01T00:01:00Z"))
+    assert _workload.last_warnings(fake_api({path: Answer(200, {"items": events})}), written) == ("other", "new")
+
+
 def test_own_pods_are_those_it_controls_by_number() -> None:
     pods = [
         pod("s-10"),

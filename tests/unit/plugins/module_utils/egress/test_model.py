@@ -214,6 +214,21 @@ def test_what_a_webhook_put_before_the_guard_is_found() -> None:
     assert [problem.value for problem in problems] == ["istio-init", _model.NOT_GIVEN]
 
 
+def test_a_cause_is_named_only_when_it_is_known() -> None:
+    def pod(*names: str) -> Object:
+        inits = [{"name": name} for name in names]
+        return {"kind": "Pod", "metadata": {"namespace": "n", "name": "p-0"}, "spec": {"initContainers": inits}}
+
+    guarded = {"spec": {"template": pod("bulkhead-guard")}}
+    first, without, older = (
+        str(_refuse.first_init_containers([found], workload)[0])
+        for found, workload in ((pod("x", "bulkhead-guard"), guarded), (pod(), guarded), (pod(), {"spec": {}}))
+    )
+    assert "something started before the guard" in first and "mutating webhook" in first
+    assert "something started before" not in without and "although the template of its workload has" in without
+    assert "webhook" not in older and "neither the pod nor the template of its workload has a guard" in older
+
+
 # --- Services ---
 
 
