@@ -15,11 +15,11 @@ import ipaddress
 import json
 import re
 import socket
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Callable
 
-from ansible_collections.bulkhead.mesh.plugins.module_utils import _partly
+from ansible_collections.bulkhead.mesh.plugins.module_utils import _partly, _vpn_gateway_proof, _vpn_gateway_wait
 from ansible_collections.bulkhead.mesh.plugins.module_utils._egress import (
     _admission,
     _agent_source,
@@ -35,7 +35,6 @@ from ansible_collections.bulkhead.mesh.plugins.module_utils._kube import (
     _applyset,
     _client,
     _diff,
-    _gateway_ready,
     _plan,
     _reconcile,
     _workload,
@@ -109,12 +108,18 @@ class Run:
             _gateway.Images(images["agent"], images["engine"] or "", images["resolver"], images["pull_policy"]),
             self.params["cluster_domain"],
         )
+        with self._for([plan.gateway for plan in work.plans]):
+            self.failures |= _vpn_gateway_proof.unproven(self, work.plans, seen.live, shared)
+        unproven = [plan for plan in work.plans if plan.gateway.name in self.failures]
+        work.plans = [plan for plan in work.plans if plan not in unproven]
         # Where none of the list can be set up, nothing is written at all.
         if work.plans or work.removed or work.unknown or not gateways:
-            self._set_up(work, seen, shared, [one for one in gateways if one.state == "present"])
+            # Of a namespace where nothing may be set up not even the registry is written.
+            left = {plan.gateway.namespace for plan in unproven} - {plan.gateway.namespace for plan in work.plans}
+            self._set_up(work, seen, shared, [one for one in gateways if one.state == "present"], left)
         self._tear_down(work, seen)
         if not self.check:
-            self._wait(work)
+            _vpn_gateway_wait.until_ready(self, work.plans)
         bad = {problem.object for problem in work.problems}
         names = [one.object for one in gateways if one.object in bad or one.name in self.failures]
         return {
@@ -191,13 +196,16 @@ class Run:
             self.warnings += [one for one in report.warnings if one not in self.warnings]
         self.diff += _diff.diffs(report.steps, job.owner.manager, Redactor())
 
-    def _set_up(self, work: Work, seen: Seen, shared: _gateway.Shared, wanted: Sequence[Gateway]) -> None:
+    def _set_up(
+        self, work: Work, seen: Seen, shared: _gateway.Shared, wanted: Sequence[Gateway], left: Collection[str]
+    ) -> None:
+        """``left`` are namespaces that stay as they are."""
         writers = _gateway_flow.writers(work)
         if writers:
             shared_rules = [*_admission.endpoints_admission(writers), *_workload_admission.labels_admission()]
             self.apply_objects(SHARED_SET, shared_rules)
         # In check mode a namespace may not be there yet.
-        for namespace in sorted((seen.namespaces | set(seen.registries)) & set(work.live_namespaces)):
+        for namespace in sorted((seen.namespaces | set(seen.registries)) & set(work.live_namespaces) - set(left)):
             with self._for(_of(work.plans, namespace), f"namespace {namespace}"):
                 self._register(namespace, work.registries[namespace])
         for namespace in sorted({plan.gateway.namespace for plan in work.plans}):
@@ -309,30 +317,6 @@ class Run:
         if not answer.ok and answer.status != 409:
             _client.demand(answer, request, self.target)
         return answer
-
-    # --- waiting ---------------------------------------------------------------------------------------
-
-    def _wait(self, work: Work) -> None:
-        """Until every gateway's tunnel carries traffic; all that do not are told at once."""
-        left = {plan.gateway.name: plan for plan in work.plans if plan.gateway.name not in self.failures}
-        evidence: dict[str, str] = {}
-
-        def look() -> tuple[bool, object]:
-            for name, plan in list(left.items()):
-                gateway, endpoint = plan.gateway, plan.endpoint
-                server, secret = f"{endpoint.address}:{endpoint.port}", f"{gateway.namespace}/{gateway.config_secret}"
-                done, evidence[name], stale = _gateway_ready.look(self.client, gateway.namespace, name, server, secret)
-                for pod in stale:
-                    self.changed = _workload.delete_pod(self.client, self.target, pod) or self.changed
-                if done:
-                    del left[name]
-            return not left, None
-
-        if left and not self.wait(look, timeout=self.params["wait_timeout"], sleep=self.params["wait_sleep"])[0]:
-            for name, plan in left.items():
-                what = plan.gateway.object
-                words = f"{what} is not ready after {self.params['wait_timeout']} s: {evidence[name]}."
-                self.failures[name] = KubeError(words, reason="NotReady", object_=what, details=words)
 
 
 def _of(plans: Iterable[_gateway.Plan], namespace: str) -> list[Gateway]:

@@ -529,7 +529,7 @@ def execute(module: AnsibleModule, client: _client.Client) -> dict[str, Any]:
     except _run.Stopped as exc:
         failed = {"failed": True, "msg": f"Stopped after {exc}, as the test asked.", "failure": {"reason": "Stopped"}}
     orphans = _orphans.orphans(clients, held, work.before)
-    for warning in _result.warnings(work, run.started_again, orphans):
+    for warning in [*run.warnings, *_result.warnings(work, run.started_again, orphans)]:
         module.warn(warning)
     result = {
         "changed": run.changed,

@@ -20,7 +20,7 @@ from bulkhead_lab.client import lab_call
 from bulkhead_lab.paths import Paths
 
 NAMESPACE = "fault-shapes"
-MODULE = "ansible_collections.bulkhead.mesh.plugins.modules.vpn_client"
+MODULES = "ansible_collections.bulkhead.mesh.plugins.modules"
 GUARD = "bulkhead-guard"
 BURST = 2  # seconds of one run of the sender
 SENDING = f'while :; do python3 -c "$SENDER" {plan.TARGET4} {plan.ECHO_PORT} {BURST} {senders.RATE}; done'
@@ -71,10 +71,25 @@ def vpn_client(*clients: Object, stop: str | None = None, fails: bool = False, *
         "wait_timeout": 60,
         **more,
     }
+    return _run("vpn_client", arguments, stop, fails)
+
+
+def vpn_gateway(fails: bool = False, **images: str) -> Object:
+    """Run the module for this suite's gateway, with other images than it has."""
+    arguments = {
+        "kubeconfig": os.environ["KUBECONFIG"],
+        "gateways": attached.VARIABLES["bulkhead_vpn_gateways"],
+        "images": {**attached.VARIABLES["bulkhead_vpn_images"], **images},
+        "wait_timeout": 60,
+    }
+    return _run("vpn_gateway", arguments, None, fails)
+
+
+def _run(module: str, arguments: Object, stop: str | None, fails: bool) -> Object:
     environment = {**os.environ, "PYTHONPATH": f"{attached.ROOT / '.workspace'}:{os.environ.get('PYTHONPATH', '')}"}
     environment |= {"BULKHEAD_STOP_AFTER": stop} if stop else {}
     done = subprocess.run(
-        [sys.executable, "-m", MODULE],
+        [sys.executable, "-m", f"{MODULES}.{module}"],
         input=json.dumps({"ANSIBLE_MODULE_ARGS": arguments}),
         env=environment,
         capture_output=True,

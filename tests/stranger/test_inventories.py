@@ -57,7 +57,8 @@ def test_every_inventory_is_taken(outside: Outside, subtests: pytest.Subtests) -
             assert run.code == 0 and RECAP.search(run.output), run.output[-4000:]
             # Check mode warns of what does not exist yet.
             warnings = [line for line in run.output.splitlines() if "WARNING" in line]
-            assert [line for line in warnings if ": a real run needs it to be " not in line] == []
+            told = (": a real run needs it to be ", ": no pod is made in check mode.")
+            assert [line for line in warnings if not any(words in line for words in told)] == []
 
 
 def test_the_example_shows_every_variable_in_use(outside: Outside) -> None:

@@ -12,13 +12,21 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Callable
 
 from ansible_collections.bulkhead.mesh.plugins.module_utils._egress import _flow, _names, _pieces, _refuse
-from ansible_collections.bulkhead.mesh.plugins.module_utils._kube import _client, _gateway_ready, _workload
+from ansible_collections.bulkhead.mesh.plugins.module_utils._kube import (
+    _client,
+    _gateway_ready,
+    _pod_outcome,
+    _unplaced,
+    _workload,
+)
 from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._config import Target
 from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._errors import KubeError
+from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._patience import Patience
 from ansible_collections.bulkhead.mesh.plugins.module_utils._vpn_client import _waves
 
 Wait = Callable[..., "tuple[bool, object]"]
 Failures = dict[str, KubeError]
+_NO_POD = 3.0  # seconds
 
 
 class Rollouts:
@@ -83,25 +91,50 @@ class Rollouts:
         """
         waiting = {plan.client.id: plan for plan in plans}
         last: dict[str, _workload.Rollout] = {}
+        failures: Failures = {}
+        patience = Patience()
 
         def look() -> tuple[bool, object]:
             for name, state in self._advance(list(waiting.values())).items():
-                if state.done:
+                last[name] = state
+                hopeless = "" if state.done else self._hopeless(waiting[name], state, patience)
+                if hopeless:
+                    failures[name] = self._not_ready(waiting[name], state, hopeless)
+                if hopeless or state.done:
                     del waiting[name]
-                else:
-                    last[name] = state
             return not waiting, None
 
         self._wait(look, timeout=self.timeout, sleep=self.sleep)
-        failures = {name: self._not_ready(plan, last[name]) for name, plan in waiting.items()}
+        failures |= {name: self._not_ready(plan, last[name]) for name, plan in waiting.items()}
         for plan in plans:
-            pods = self.live[plan.client.id][1]
-            problems = _refuse.first_init_containers([{**one, "kind": "Pod"} for one in pods])
+            workload, pods = self.live[plan.client.id]
+            problems = _refuse.first_init_containers([{**one, "kind": "Pod"} for one in pods], workload)
             if plan.client.state == "present" and plan.client.id not in failures and problems:
                 failures[plan.client.id] = KubeError(
                     str(problems[0]), reason="GuardNotFirst", object_=plan.client.object
                 )
         return failures
+
+    def _hopeless(self, plan: _flow.Plan, state: _workload.Rollout, patience: Patience) -> str:
+        """Why it is certain that pods of the newest template will not run; empty while they may."""
+        workload, pods = self.live[plan.client.id]
+        over = patience.over(state.current)
+        if over is not None:
+            return f"pod {over[0]['metadata']['name']}, {over[1].sentence()}"
+        # A controller takes a moment to make a pod; only then its events are asked for.
+        alone = patience.lasts(plan.client.id, "no pod", not pods) > _NO_POD
+        if workload is None or not alone:
+            return ""
+        refused = _pod_outcome.refused(_workload.last_warnings(self.client, workload, self._sets(plan))[1])
+        return refused.sentence() if patience.certain(plan.client.id, refused) and refused else ""
+
+    def _sets(self, plan: _flow.Plan) -> list[Mapping[str, Any]]:
+        """The ReplicaSets of a Deployment, which make its pods and say why not."""
+        workload = self.live[plan.client.id][0]
+        if workload is None or plan.client.kind != "Deployment":
+            return []
+        listed = self.client.call(_workload.replica_sets_request(plan.client.namespace))
+        return _workload.own_replica_sets(workload, listed.body.get("items") or []) if listed.ok else []
 
     def settle(self, plans: Sequence[_flow.Plan]) -> None:
         """Wait for a wave: until each of its clients is ready, or waits for something that takes no processor."""
@@ -153,19 +186,28 @@ class Rollouts:
         found = _gateway_ready.look(self.client, gateway.namespace, gateway.name, f"of {gateway.name}", secret)
         return [] if found[0] else [f"{gateway.object} is not ready: {found[1]}"]
 
-    def _not_ready(self, plan: _flow.Plan, state: _workload.Rollout) -> KubeError:
+    def _not_ready(self, plan: _flow.Plan, state: _workload.Rollout, hopeless: str = "") -> KubeError:
         """What keeps a rollout from ending, with the last evidence and where to look."""
         workload, pods = self.live[plan.client.id]
         what, namespace = plan.client.object, plan.client.namespace
-        blocked = next((one for one in pods if not _workload.is_ready(one)), None)
-        parts, container = [state.waiting], ""
-        if blocked is None:
-            warning = _workload.last_warning(self.client, workload) if workload else ""
+        blocked = next((one for one in (*state.current, *pods) if not _workload.is_ready(one)), None)
+        parts, container = [hopeless or state.waiting], ""
+        if hopeless:
+            container = _workload.blocked_container(blocked)[0] if blocked else ""
+            line = _workload.last_line(self.client, blocked, container) if blocked and "ends again" in hopeless else ""
+            parts += [f"its last line is: {line}"] if line else []
+        elif blocked is None:
+            warning = _workload.last_warning(self.client, workload, self._sets(plan)) if workload else ""
             parts += [f"the last warning was: {warning}"] if warning else []
         else:
             container, why = _workload.blocked_container(blocked)
             name = blocked["metadata"]["name"]
-            parts.append(f"pod {name}" + (f", container {container}" if container else "") + f": {why}")
+            parts.append(
+                f"pod {name}"
+                + (f", container {container}" if container else "")
+                + f": {why.rstrip('.')}"
+                + _unplaced.told(self.client, blocked)
+            )
             line = _workload.last_line(self.client, blocked, container) if container in _names.CONTAINERS else ""
             parts += [f"its last line is: {line}"] if line else []
             address = _pieces.gateway_address(blocked)
@@ -175,7 +217,8 @@ class Rollouts:
                 parts.append("what it may reach without the VPN is not written on it yet")
             parts += self._gateway(plan) if container in _names.CONTAINERS else []
         return KubeError(
-            f"{what} is not ready after {self.timeout:g} s: {'; '.join(parts)}. {_meaning(plan, container)} Look at: "
+            f"{what} {'will not get ready' if hopeless else f'is not ready after {self.timeout:g} s'}: "
+            f"{'; '.join(parts)}. {_meaning(plan, container)} Look at: "
             + ", ".join(_where(plan, blocked, container))
             + ".",
             reason="NotReady",

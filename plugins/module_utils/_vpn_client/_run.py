@@ -31,7 +31,7 @@ from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._config import
 from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._errors import KubeError
 from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._types import Answer, Request
 from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._wait import wait_until
-from ansible_collections.bulkhead.mesh.plugins.module_utils._vpn_client import _prepare, _rollouts, _waves
+from ansible_collections.bulkhead.mesh.plugins.module_utils._vpn_client import _prepare, _proof, _rollouts, _waves
 
 EFFECTIVE_TIMEOUT = 30.0  # seconds; an API server takes a new admission policy up within one or two
 TRIES = 5  # of a patch, while only the status of the workload changes
@@ -72,6 +72,7 @@ class Run:
         self.changed = False
         self.done: dict[str, list[str]] = {plan.client.id: [] for plan in work.plans}
         self.failures: dict[str, KubeError] = {}
+        self.warnings: list[str] = []
         self._wait = wait or wait_until
         self._rollouts = _rollouts.Rollouts(client, target, options.timeout, options.sleep, self._wait)
         self.live = self._rollouts.live
@@ -91,6 +92,7 @@ class Run:
             "detach.registration": functools.partial(self._register, "detached"),
             "detach.rollout": self._rolled_out,
         }
+        self._prove()
         for step in _flow.STEPS:
             plans = [one for one in self.work.plans if step in one.steps and one.client.id not in self.failures]
             if not plans or (self.options.check and step in _flow.WAITS):
@@ -111,6 +113,23 @@ class Run:
     def _for(self, plans: Iterable[_flow.Plan], otherwise: str = "") -> AbstractContextManager[None]:
         """What fails in here fails for these clients and no others, unless nothing can go on."""
         return _partly.failing(self.failures, [plan.client.id for plan in plans], otherwise)
+
+    def _prove(self) -> None:
+        """Before the first write: clients whose new pods would not run are left out of all steps, and told at the end."""
+        prover = _proof.Prover(
+            self.client,
+            self.target,
+            self.work.held,
+            self.site.agent,
+            self.options.timeout,
+            self.options.sleep,
+            self._wait,
+        )
+        with self._for(self.work.plans):
+            if not self.options.check:
+                self.failures.update(prover.failures(self.work.plans))
+            elif prover.unproven(self.work.plans):
+                self.warnings.append(_proof.UNPROVEN)
 
     def _objects(self, step: str, plans: Sequence[_flow.Plan]) -> None:
         """Apply or delete objects, each once; one that several clients share fails for all of them."""

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -298,8 +299,39 @@ READY = {"observedGeneration": 1, "replicas": 1, "updatedReplicas": 1, "availabl
 def test_a_workload_that_is_ready(run: Any) -> None:
     live = {"metadata": {"name": "controller", "namespace": "lb", "generation": 1}, "spec": SPEC, "status": READY}
     wanted = [{"kind": "Deployment", "namespace": "lb", "name": "controller"}]
-    result, dummy = run(ingress_check, {f"GET {DEPLOYMENT}": Answer(200, live)}, workloads=wanted)
+    calls = {f"GET {DEPLOYMENT}": Answer(200, live), "GET /api/v1/namespaces/lb/pods": items()}
+    result, dummy = run(ingress_check, calls, workloads=wanted)
     assert (result["acceptable"], [one["result"] for one in result["checks"]]) == (True, ["pass"])
+
+
+def test_between_two_crashes_it_is_not_ready(run: Any) -> None:
+    """A status says that all is available, as it does for a moment after each start."""
+    live = {"metadata": {"name": "controller", "namespace": "lb", "generation": 1}, "spec": SPEC, "status": READY}
+    now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    ended = {"terminated": {"exitCode": 2, "startedAt": "2026-01-01T00:00:00Z", "finishedAt": "2026-01-01T00:00:20Z"}}
+    status = {"name": "c", "restartCount": 4, "state": {"running": {"startedAt": now}}, "lastState": ended}
+    pod = named("controller-1", "lb", spec={"containers": [{"name": "c"}]})
+    pod["status"] = {"containerStatuses": [status], "conditions": [{"type": "Ready", "status": "True"}]}
+    calls = {f"GET {DEPLOYMENT}": Answer(200, live), "GET /api/v1/namespaces/lb/pods": items(pod)}
+    wanted = [{"kind": "Deployment", "namespace": "lb", "name": "controller"}]
+    result, dummy = run(ingress_check, calls, workloads=wanted, wait_timeout=0)
+    assert (
+        "container c has been started again 4 times, last after exit code 2, and has not lived longer" in result["msg"]
+    )
+
+
+def test_a_certain_failure_ends_the_wait(run: Any) -> None:
+    template = {"spec": {"containers": [{"name": "c", "image": "x:1"}]}}
+    spec = {**SPEC, "template": template}
+    live = {"metadata": {"name": "controller", "namespace": "lb", "generation": 1}, "spec": spec, "status": {}}
+    pod = named("controller-1", "lb", spec=template["spec"])
+    waiting = {"reason": "ErrImagePull", "message": "x:1: not found"}
+    pod["status"] = {"containerStatuses": [{"name": "c", "state": {"waiting": waiting}}]}
+    # One look: a second one would be an unexpected call.
+    calls = {f"GET {DEPLOYMENT}": Answer(200, live), "GET /api/v1/namespaces/lb/pods": items(pod)}
+    wanted = [{"kind": "Deployment", "namespace": "lb", "name": "controller"}]
+    result, dummy = run(ingress_check, calls, workloads=wanted, wait_timeout=600)
+    assert "not ready after 0 s" in result["msg"] and "image x:1 cannot be pulled: x:1: not found" in result["msg"]
 
 
 @pytest.mark.parametrize("enforce", [True, False])

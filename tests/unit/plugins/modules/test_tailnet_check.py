@@ -148,7 +148,7 @@ def state(**labels: str) -> dict[str, Any]:
 
 def device(*states: Any) -> dict[str, Answer]:
     proxy = {
-        "metadata": {"name": "ts-arr", "generation": 1},
+        "metadata": {"name": "ts-arr", "namespace": "tailscale", "generation": 1},
         "spec": {"replicas": 1, "updateStrategy": {"type": "RollingUpdate"}},
         "status": {
             "observedGeneration": 1,

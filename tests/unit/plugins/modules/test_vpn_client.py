@@ -92,6 +92,11 @@ class Cluster:
         self.refused_before_effective = 0
         self.after_write: Any = None
         self.answers: dict[str, Any] = {}
+        self.trials: list[Any] = []
+        self.trial_state: Any = None
+        self.refusal = ""
+        self.warnings: list[str] = []
+        self.judgement: Any = None
         self._version = 100
         self._lock = threading.Lock()
 
@@ -126,8 +131,15 @@ class Cluster:
         if request.method == "GET":
             return self._read(request, found)
         if request.method == "POST":
-            assert found["plural"] == "pods" and request.query == {"dryRun": "All"}
+            assert found["plural"] == "pods"
+            labels = request.body["metadata"]["labels"]
+            if "bulkhead.mesh/trial" in labels:
+                return self._trial(request)
+            assert request.query == {"dryRun": "All"}
             return self._try_pod(request.body)
+        if request.method == "DELETE" and "/bulkhead-trial-" in request.path:
+            del self.objects[request.path]
+            return Answer(200, {})
         after = self._changed(request)
         if isinstance(after, Answer):
             return after
@@ -202,6 +214,8 @@ class Cluster:
         return after
 
     def _try_pod(self, pod: Any) -> Answer:
+        if self.judgement:
+            return self.judgement
         for path, one in self.objects.items():
             if "/validatingadmissionpolicies/bulkhead-vpn-client." not in path:
                 continue
@@ -215,6 +229,22 @@ class Cluster:
                     break
                 return Answer(403, {"message": f"ValidatingAdmissionPolicy '{one['metadata']['name']}' denied request"})
         return Answer(201, pod)
+
+    def _trial(self, request: Any) -> Answer:
+        if self.refusal:
+            return Answer(403, {"reason": "Forbidden", "message": self.refusal})
+        if not request.query:
+            self.trials.append(request.body)
+            state = self.trial_state or {"terminated": {"exitCode": 0}}
+            statuses = [
+                {"name": one["name"], "imageID": "sha256:1", "state": state}
+                for one in request.body["spec"]["containers"]
+            ]
+            self.put(f"{request.path}/{request.body['metadata']['name']}", request.body)
+            self.objects[f"{request.path}/{request.body['metadata']['name']}"]["status"] = {
+                "containerStatuses": statuses
+            }
+        return Answer(201, {})
 
     def control(self) -> None:
         """One round of the StatefulSet controller."""
@@ -373,6 +403,12 @@ def another(cluster: Cluster, **spec: Any) -> None:
     one["spec"]["template"]["metadata"]["labels"] = {"app": "sabnzbd"}
     cluster.put(OTHER_WORKLOAD, one)
     cluster.objects[OTHER_WORKLOAD]["status"] = {"observedGeneration": 99, "updateRevision": "x"}
+
+
+def judged(cluster: Cluster) -> list[Any]:
+    """Pods that were sent to see how admission judges them."""
+    posts = [call for call in cluster.calls if call.method == "POST"]
+    return [call for call in posts if "bulkhead.mesh/trial" not in call.body["metadata"]["labels"]]
 
 
 def attached(cluster: Cluster) -> bool:
@@ -735,16 +771,81 @@ def test_the_agent_stays_for_a_sealed_client_of_the_namespace(run: Any, cluster:
 # --- what goes wrong ----------------------------------------------------------------------------------------------------
 
 
+NOT_FOUND = {"waiting": {"reason": "ErrImagePull", "message": "docker.io/library/agent:1: not found"}}
+
+
+def test_a_wrong_agent_image_leaves_the_client_alone(run: Any, cluster: Cluster) -> None:
+    cluster.trial_state = NOT_FOUND
+    before = cluster.stored()
+    result = run(FULL, agent_image="agent:1")
+    assert result["failure"]["reason"] == "NotProven" and result["changed"] is False
+    words = "stays as it was: image agent:1 cannot be pulled: docker.io/library/agent:1: not found; "
+    assert result["msg"].startswith(f"{result['failure']['object']} {words}")
+    assert result["msg"].endswith("; no pod of it was changed.")
+    assert (cluster.stored(), cluster.writes, attached(cluster)) == (before, [], False)
+    cluster.trial_state = None
+    assert run(FULL, agent_image="agent:1")["clients"][0]["state"] == "attached"
+
+
+def test_what_the_server_refuses_about_the_guard_leaves_the_client_alone(run: Any, cluster: Cluster) -> None:
+    cluster.refusal = 'pods "x" is forbidden: [minimum cpu usage per Container is 50m, but request is 10m]'
+    result = run(FULL)
+    assert f"the API server refuses a pod with guard and overlay: {cluster.refusal}; " in result["msg"]
+    assert (cluster.writes, cluster.trials, attached(cluster)) == ([], [], False)
+
+
+def test_the_image_is_proven_once_for_each_node(run: Any, cluster: Cluster) -> None:
+    for number in (0, 1):
+        cluster.objects[f"{PODS}/qbittorrent-{number}"]["spec"]["nodeName"] = "n1"
+    condition = {"type": "Ready", "status": "True"}
+    cluster.put("/api/v1/nodes/n1", {"status": {"conditions": [condition]}})
+    run(FULL)
+    assert len(cluster.trials) == 1
+    terms = cluster.trials[0]["spec"]["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
+    assert terms["nodeSelectorTerms"][0]["matchFields"][0]["values"] == ["n1"]
+    (tried,) = cluster.trials[0]["spec"]["containers"]
+    assert tried["command"][-2:] == ["ip", "nft"] and tried["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+
+
+def test_what_a_gateway_runs_on_the_node_needs_no_proof(run: Any, cluster: Cluster) -> None:
+    run(FULL)
+    template = cluster.objects[WORKLOAD]["spec"]["template"]
+    overlay = template["spec"]["initContainers"][1]
+    status = {"name": overlay["name"], "imageID": "sha256:1", "state": {"running": {}}}
+    labels = {"bulkhead.mesh/vpn-gateway": "vpnarr"}
+    metadata = {
+        "name": "vpnarr-0",
+        "namespace": "vpn",
+        "labels": labels,
+        "annotations": template["metadata"]["annotations"],
+    }
+    spec = {"initContainers": [], "containers": [overlay]}
+    cluster.put(
+        f"{GATEWAY_PODS}/vpnarr-0", {"metadata": metadata, "spec": spec, "status": {"containerStatuses": [status]}}
+    )
+    run(OPEN)
+    cluster.trials.clear()
+    run(FULL)
+    assert cluster.trials == [] and attached(cluster)
+
+
+def test_check_mode_says_that_nothing_was_proven(run: Any, cluster: Cluster) -> None:
+    result = run(FULL, _ansible_check_mode=True)
+    assert "failed" not in result and cluster.trials == []
+    assert [one for one in cluster.warnings if "no pod is made in check mode" in one]
+
+
 def test_template_waits_until_admission_is_effective(run: Any, cluster: Cluster) -> None:
     cluster.admitted_before_effective = 3
     assert run(FULL)["clients"][0]["state"] == "attached"
-    assert len([call for call in cluster.calls if call.method == "POST"]) == 5
+    tried = judged(cluster)
+    assert len(tried) == 5
 
 
 def test_template_waits_until_the_new_guard_is_accepted(run: Any, cluster: Cluster) -> None:
     cluster.refused_before_effective = 2
     assert run(FULL)["clients"][0]["state"] == "attached"
-    tried = [call.body["metadata"]["generateName"] for call in cluster.calls if call.method == "POST"]
+    tried = [call.body["metadata"]["generateName"] for call in judged(cluster)]
     assert tried == ["bulkhead-unguarded-", "bulkhead-guarded-"] * 3
 
 
@@ -767,7 +868,7 @@ def test_admission_that_never_gets_effective_stops_before_the_template(run: Any,
 
 
 def test_a_refusal_for_another_reason_proves_nothing(run: Any, cluster: Cluster) -> None:
-    cluster.answers[f"POST {PODS}"] = Answer(403, {"message": "exceeded quota"})
+    cluster.judgement = Answer(403, {"message": "exceeded quota"})
     assert run(FULL)["failure"]["reason"] == "NotEffective"
     assert not attached(cluster)
 
@@ -1239,7 +1340,7 @@ def test_admission_is_asked_for_one_client_until_it_is_in_force(run: Any, cluste
     clients = house(cluster, 10)
     cluster.admitted_before_effective = 6
     run(*clients)
-    trials = [one for one in cluster.calls if one.method == "POST"]
+    trials = judged(cluster)
     assert len(trials) == 6 + 2 * len(clients)
 
 

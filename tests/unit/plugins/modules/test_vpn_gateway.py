@@ -77,11 +77,30 @@ class Cluster:
         self.lists: dict[str, list[Any]] = {"configmaps": [], "statefulsets": [], "deployments": []}
         self.asked: list[str] = []
         self.warnings: list[str] = []
+        self.trials: list[Any] = []  # pods that were tried, each with "deleted" after it
+        self.states: dict[str, Any] = {}  # of a tried container, by image
+        self.refusal = ""
 
     def hold(self, registry: Any) -> None:
         held = _registry.config_map("vpn", registry)
         held["metadata"]["resourceVersion"] = "7"
         self.objects[REGISTRY] = held
+
+    def _trial(self, body: Any, dry: bool) -> Answer:
+        if self.refusal:
+            return Answer(403, {"reason": "Forbidden", "message": self.refusal})
+        if not dry:
+            self.trials.append(body)
+            ended = {"terminated": {"exitCode": 0}}
+            statuses = [
+                {"name": one["name"], "imageID": "sha256:1", "state": self.states.get(one["image"], ended)}
+                for one in body["spec"]["containers"]
+            ]
+            self.objects[f"/api/v1/namespaces/vpn/pods/{body['metadata']['name']}"] = {
+                **body,
+                "status": {"phase": "Pending", "containerStatuses": statuses},
+            }
+        return Answer(201, {})
 
     def started(self) -> None:
         metadata = {"name": "vpnarr", "namespace": "vpn", "generation": 1}
@@ -97,6 +116,11 @@ class Cluster:
             # With a body the API server looks for it there alone.
             trials = (request.body or {}).get("dryRun", []) if request.method == "DELETE" and request.body else ["All"]
             dry = "dryRun" in request.query and trials == ["All"]
+            if request.method == "POST" and request.path.endswith("/pods"):
+                return self._trial(request.body, dry)
+            if "/pods/bulkhead-trial-" in request.path:
+                self.trials.append("deleted")
+                return Answer(200, {})
             self.writes.append((f"{'dry ' if dry else ''}{request.method}", request.path, request.body))
             if request.method == "POST" and not dry:
                 self.objects[f"{request.path}/{request.body['metadata']['name']}"] = request.body
@@ -199,8 +223,93 @@ def test_check_mode_only_tries(run: Any) -> None:
     result, dummy = run(cluster, _ansible_check_mode=True, _ansible_diff=True)
     assert result["changed"] is True
     assert {method for method, dummy, dummy in cluster.writes} == {"dry POST"}
-    assert not any("/pods" in one for one in cluster.asked)  # nothing to wait for
+    assert not any(one.startswith("GET /api/v1/namespaces/vpn/pods") for one in cluster.asked)  # nothing to wait for
+    assert cluster.trials == [] and any("not proven: no pod is made in check mode" in one for one in cluster.warnings)
     assert result["diff"][0]["after_header"] == "ConfigMap vpn/bulkhead-vpn-registry"
+
+
+NOT_FOUND = {
+    "waiting": {
+        "reason": "ErrImagePull",
+        "message": 'failed to resolve reference "engine:1": docker.io/library/engine:1: not found',
+    }
+}
+
+
+def test_a_wrong_image_is_told_before_anything_is_written(run: Any) -> None:
+    cluster = Cluster()
+    cluster.states["engine:1"] = NOT_FOUND
+    result, dummy = run(cluster)
+    assert result["msg"] == (
+        "VPN gateway vpn/vpnarr was not set up: image engine:1 cannot be pulled: failed to resolve reference "
+        '"engine:1": docker.io/library/engine:1: not found; correct the image\'s name and tag, or let its node pull it, '
+        "for example by a pull secret at the service account that the pod runs under."
+    )
+    assert (result["changed"], cluster.writes, cluster.sets) == (False, [], [])
+    assert cluster.trials[-1] == "deleted" and result["failure"]["reason"] == "NotProven"
+
+
+def test_an_image_without_tools_is_told(run: Any) -> None:
+    cluster = Cluster()
+    cluster.states["engine:1"] = {"terminated": {"exitCode": 1, "message": "it lacks nft, wg\n"}}
+    result, dummy = run(cluster)
+    assert "image engine:1 cannot be used: it lacks nft, wg (exit code 1)" in result["msg"] and cluster.sets == []
+
+
+def test_what_the_server_refuses_is_told_in_its_words(run: Any) -> None:
+    cluster = Cluster()
+    cluster.refusal = 'pods "x" is forbidden: violates PodSecurity "baseline:latest": non-default capabilities'
+    result, dummy = run(cluster)
+    assert result["msg"] == (
+        f"VPN gateway vpn/vpnarr was not set up: the API server refuses its pod: {cluster.refusal}; allow it there."
+    )
+    assert (cluster.writes, cluster.sets, cluster.trials) == ([], [], [])
+    result, dummy = run(cluster, _ansible_check_mode=True)  # what it depends on may still be made
+    assert "failed" not in result and "violates PodSecurity" in "".join(cluster.warnings)
+
+
+def test_a_running_gateway_is_proven_on_its_node_and_stays(run: Any) -> None:
+    cluster = Cluster()
+    run(cluster)
+    sound = {"containerStatuses": [{"name": "engine", "state": {"running": {}}, "imageID": "sha256:1", "ready": True}]}
+    labels = {"bulkhead.mesh/role": "gateway", "bulkhead.mesh/vpn-gateway": "vpnarr", "controller-revision-hash": "r1"}
+    spec = {"nodeName": "n1", "containers": [{"name": "engine", "image": "engine:0"}]}
+    cluster.pods = [{**READY, "metadata": {**POD["metadata"], "labels": labels}, "spec": spec}]
+    cluster.pods[0]["status"] = {**READY["status"], **sound}
+    cluster.objects["/api/v1/nodes/n1"] = {
+        "metadata": {},
+        "status": {"conditions": [{"type": "Ready", "status": "True"}]},
+    }
+    cluster.trials.clear(), cluster.sets.clear()
+    cluster.states["engine:1"] = NOT_FOUND
+    result, dummy = run(cluster)
+    where = cluster.trials[0]["spec"]["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
+    assert where["nodeSelectorTerms"][0]["matchFields"][0]["values"] == ["n1"]
+    assert result["msg"].startswith(
+        "VPN gateway vpn/vpnarr stays as it was: on node n1, image engine:1 cannot be pulled"
+    )
+    assert cluster.sets == []
+
+
+def test_a_gateway_that_stays_as_it_is_needs_no_proof(run: Any) -> None:
+    cluster = Cluster()
+    run(cluster)
+    plan_ = _vpn_gateway._gateway.stateful_set
+    made: list[Any] = []
+    template = {}
+
+    def keep(plan: Any, shared: Any) -> Any:
+        made.append(plan_(plan, shared))
+        return made[-1]
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(_vpn_gateway._gateway, "stateful_set", keep)
+        run(cluster)
+    template = made[-1]["spec"]["template"]
+    cluster.objects[STATEFUL_SET]["spec"]["template"] = template
+    cluster.trials.clear(), cluster.asked.clear()
+    run(cluster, changed=False)
+    assert cluster.trials == [] and "GET /api/v1/pods" not in cluster.asked
 
 
 def test_missing_secret(run: Any) -> None:
@@ -403,6 +512,18 @@ def test_not_ready_says_why(run: Any, found: Any, log: Any, words: str) -> None:
     assert result["failure"]["reason"] == "NotReady"
 
 
+def test_a_certain_failure_is_not_waited_for(run: Any) -> None:
+    reason = {
+        "reason": "ImagePullBackOff",
+        "message": 'Back-off pulling image "engine:1": ErrImagePull: engine:1: not found',
+    }
+    cluster = Cluster(found=pod(False, engine={"state": {"waiting": reason}}))
+    result, dummy = run(cluster, wait_timeout=600)
+    assert result["msg"].startswith(
+        "VPN gateway vpn/vpnarr will not get ready: its container engine: image ? cannot be pulled: engine:1: not found; "
+    )
+
+
 def test_a_tunnel_that_carries_nothing_may_be_left_to_the_caller(run: Any) -> None:
     cluster = Cluster(found=SILENT, log={"event": "tunnel_up"})
     result, dummy = run(cluster, defer=True)
@@ -433,8 +554,8 @@ def test_pod_that_was_refused() -> None:
     cluster = Cluster()
     cluster.started()
     cluster.pods = []
-    done, why, stale = _gateway_ready.look(cluster, "vpn", "vpnarr", "server", "vpn/mullvad")
-    assert not done and "pods vpnarr-0 is forbidden" in why and stale == []
+    found = _gateway_ready.look(cluster, "vpn", "vpnarr", "server", "vpn/mullvad")
+    assert not found.ready and "pods vpnarr-0 is forbidden" in found.evidence and not found.stale
 
 
 def test_a_pod_of_an_older_template_that_is_not_ready_is_replaced(run: Any) -> None:
