@@ -19,7 +19,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from ansible_collections.bulkhead.mesh.plugins.module_utils._kube import _quantity
+from ansible_collections.bulkhead.mesh.plugins.module_utils._kube import _applyset, _quantity
 from ansible_collections.bulkhead.mesh.plugins.module_utils._kube._discovery import Resource
 
 Fields = Mapping[str, Any]
@@ -58,13 +58,16 @@ def ours(live: Mapping[str, Any], manager: str, api_version: str | None = None) 
 
 
 def own_labels(live: Mapping[str, Any], manager: str) -> list[str]:
-    """Labels that ``manager`` and nobody else has given: they go when it does not want them any more."""
+    """Labels that ``manager`` and nobody else has given: they go when it does not want them any more.
+
+    The one by which its set knows its members is none of them.
+    """
     mine: set[str] = set()
     others: set[str] = set()
     for entry in live["metadata"].get("managedFields") or ():
         fields = ((entry.get("fieldsV1") or {}).get("f:metadata") or {}).get("f:labels") or {}
         (mine if entry.get("manager") == manager else others).update(name[2:] for name in fields if name != ".")
-    return sorted(mine - others)
+    return sorted(mine - others - {_applyset.PART_OF})
 
 
 def plainly_same(resource: Resource, manager: str, desired: Mapping[str, Any], live: Mapping[str, Any]) -> bool:
