@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.bulkhead.mesh.plugins.module_utils._kube import _managed, _quantity
+from ansible_collections.bulkhead.mesh.plugins.module_utils._kube import _applyset, _managed, _quantity
 
 NAMES = {
     "ConfigMap": "v1",
@@ -50,7 +50,7 @@ def test_labels_that_only_one_manager_has_given() -> None:
         return {"manager": manager, "fieldsV1": fields}
 
     fields = [
-        entry("ours", "a", "b"),
+        entry("ours", "a", "b", _applyset.PART_OF),
         entry("kubectl-label", "b", "c"),
         {"manager": "ours", "fieldsV1": {"f:spec": {}}},
     ]
