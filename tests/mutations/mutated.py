@@ -52,7 +52,7 @@ OBJECTS = {
 }
 RULES = {"client rules": "client", "gateway rules": "gateway"}
 _TASKS = "/run/containerd/io.containerd.runtime.v2.task/k8s.io"
-LATE = "late=4s"  # longer than a pod takes from its address to its first program, also on a busy machine
+LATE = "late=8s"  # longer than a pod takes from its address to its first program, also on a busy machine
 _PATIENCE = 15.0  # seconds until the API server takes a changed admission policy into account
 
 
