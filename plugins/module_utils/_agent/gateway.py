@@ -14,10 +14,12 @@ from __future__ import annotations
 
 import select
 import socket
+import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Network
+from typing import Callable
 
 from . import config as conf
 from . import firewall, health, links, netlink, nft, overlay, rules
@@ -89,7 +91,7 @@ class Answerer:
         self.socket.setblocking(False)
         self.socket.bind((str(conf.gateway_address(config.network)), NONCE_PORT))
 
-    def serve(self, seconds: float, alive: bool) -> None:
+    def serve(self, seconds: float, alive: Callable[[], bool]) -> None:
         """Answer what arrives within the time."""
         end = time.monotonic() + seconds
         while (left := end - time.monotonic()) > 0:
@@ -97,7 +99,7 @@ class Answerer:
                 return
             try:
                 data, sender = self.socket.recvfrom(2048)
-                if alive and 0 < len(data) <= MAX_NONCE:
+                if alive() and 0 < len(data) <= MAX_NONCE:
                     self.socket.sendto(data, sender)
             except OSError:
                 pass  # a client that vanished; nothing depends on this packet
@@ -153,6 +155,27 @@ class Keeper:
         self.pulse = seen
 
 
+def watch(keeper: Keeper) -> None:
+    """Look at the tunnel, and ask when it is quiet, for ever.
+
+    A thread of its own: silence must not be taken for death while the loop is busy with many new clients.
+    """
+    asked, complaint = 0.0, ""
+    while True:
+        why = ""
+        try:
+            keeper.watch_tunnel()
+        except (AgentError, OSError) as exc:
+            why = str(exc)
+        if why and why != complaint:
+            log("watch_failed", detail=why)
+        complaint, now = why, time.monotonic()
+        if keeper.pulse.quiet(now) and now - asked >= QUIET_SECONDS:
+            ask(keeper.config)
+            asked = now
+        time.sleep(LOOK_SECONDS)
+
+
 def main(config: Gateway, environment: Mapping[str, str]) -> int:
     """Command ``gateway``: runs until it is stopped."""
     if not nft.exists("inet", rules.GATEWAY):
@@ -160,21 +183,15 @@ def main(config: Gateway, environment: Mapping[str, str]) -> int:
             "The gateway's table is missing in this pod; delete the pod so that it starts with its firewall."
         )
     keeper = Keeper(config, environment)
-    # Not the loop itself: it may be busy with a long list of peers.
     health.Health(keeper.pod_ip, lambda: keeper.pulse.alive(time.monotonic())).start()
     log("gateway_ready", **firewall.prepare_overlay(config, keeper.pod_ip))
+    threading.Thread(target=watch, args=(keeper,), name="watch", daemon=True).start()
     answerer = Answerer(config)
-    asked = 0.0
     while True:
         try:
             keeper.read()
             keeper.apply()
-            keeper.watch_tunnel()
         except (AgentError, OSError) as exc:
             log("gateway_failed", detail=str(exc))
             keeper.applied = None
-        now = time.monotonic()
-        if keeper.pulse.quiet(now) and now - asked >= QUIET_SECONDS:
-            ask(config)
-            asked = now
-        answerer.serve(LOOK_SECONDS, keeper.pulse.alive(now))
+        answerer.serve(LOOK_SECONDS, lambda: keeper.pulse.alive(time.monotonic()))

@@ -122,10 +122,10 @@ def host_routes(way: Exit, wanted: Iterable[IPv4Network]) -> None:
     text = {str(network) for network in wanted}
     shown = run_json(["ip", "-j", "-4", "route", "show", "proto", str(ROUTE_PROTOCOL)])
     present = {route["dst"] if "/" in route["dst"] else route["dst"] + "/32" for route in shown}
-    for destination in sorted(text - present):
-        run(["ip", "-4", "route", "replace", destination, *way.route(), "proto", str(ROUTE_PROTOCOL)])
-    for destination in sorted(present - text):
-        run(["ip", "-4", "route", "del", destination, "proto", str(ROUTE_PROTOCOL)])
+    # One program for all of them: a gateway has as many as clients, and they may come at once.
+    new = [["route", "replace", one, *way.route(), "proto", str(ROUTE_PROTOCOL)] for one in sorted(text - present)]
+    gone = [["route", "del", one, "proto", str(ROUTE_PROTOCOL)] for one in sorted(present - text)]
+    _batch("ip", [" ".join(words) for words in (*new, *gone)])
 
 
 def engine_route(way: Exit, server: IPv4Network) -> None:
