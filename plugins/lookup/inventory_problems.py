@@ -4,15 +4,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
-
-from ansible.errors import AnsibleError
-from ansible.parsing.vault import VaultHelper
-from ansible.plugins.lookup import LookupBase
-
-from ansible_collections.bulkhead.mesh.plugins.plugin_utils._inventory import _field, _judge, _table
-
 DOCUMENTATION = r"""
 name: inventory_problems
 short_description: Everything that is wrong with the variables of this collection
@@ -46,6 +37,15 @@ _list:
   type: list
   elements: str
 """
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ansible.errors import AnsibleError
+from ansible.parsing.vault import VaultHelper
+from ansible.plugins.lookup import LookupBase
+
+from ansible_collections.bulkhead.mesh.plugins.plugin_utils._inventory import _field, _judge, _table
 
 HIDDEN = "(hidden)"
 LENGTH = 200  # characters of somebody else's words about a template

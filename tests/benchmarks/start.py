@@ -63,7 +63,7 @@ class Node:
         self.limits = CGROUPS / ("" if unified else "cpu") / nodeconfig.CGROUP
         namespace = lab("node-exec", "--", "readlink", "/proc/self/ns/pid").strip()
         # Pods have process namespaces of their own; what is left are the programs that the lab started.
-        for folder in {self.usage, self.limits}:
+        for folder in dict.fromkeys((self.usage, self.limits)):
             (folder / PROGRAMS).mkdir(exist_ok=True)
             for process in Path("/proc").iterdir():
                 with contextlib.suppress(OSError):

@@ -160,7 +160,7 @@ def named(variables: Mapping[str, Any], config: str) -> list[dict[str, Any]]:
         more = {"serviceName": one["name"]} if one["kind"] == "StatefulSet" else {"strategy": {"type": "Recreate"}}
         made.append(_object("apps/v1", one["kind"], one["namespace"], one["name"], spec={**spec, **more}))
         for target in one.get("egress") or []:
-            namespace, _, service = target["service"].partition("/")
+            namespace, dummy, service = target["service"].partition("/")
             ports = [{"name": f"p{port}", "port": port} for port in target["ports"]]
             made.append(
                 _object("v1", "Service", namespace, service, spec={"selector": {"app": service}, "ports": ports})

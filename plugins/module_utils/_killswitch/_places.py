@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Union
 
 from ansible_collections.bulkhead.mesh.plugins.module_utils._checks import _twin_run, _twins
 from ansible_collections.bulkhead.mesh.plugins.module_utils._checks._evidence import Twins
@@ -22,7 +22,7 @@ from ansible_collections.bulkhead.mesh.plugins.module_utils._killswitch import _
 
 _Object = Mapping[str, Any]
 Key = tuple[str, str]  # what the policy is of, node
-Shown = Mapping[Key, Twins | Missing]
+Shown = Mapping[Key, Union[Twins, Missing]]
 
 
 @dataclass(frozen=True)

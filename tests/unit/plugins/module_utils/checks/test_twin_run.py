@@ -42,8 +42,9 @@ def group(*keys: str, **more: Any) -> _twin_run.Group:
     return _twin_run.Group(LIVE, "image", dict.fromkeys(keys or ("app",), POLICY), **more)
 
 
-def run(api: Any, executor: Any = None, group_: Any = None, targets: Any = TARGETS, **more: Any) -> dict[str, Any]:
-    return _twin_run.run(runner(executor or Executor(probe), api, **more), group_ or group(), targets)
+def run(api: Any, executor: Any = None, group_: Any = None, targets: Any = None, **more: Any) -> dict[str, Any]:
+    wanted = TARGETS if targets is None else targets
+    return _twin_run.run(runner(executor or Executor(probe), api, **more), group_ or group(), wanted)
 
 
 def sides(api: Api, side: str) -> list[Any]:

@@ -88,5 +88,6 @@ def test_a_replica_set_that_nobody_owns_leaves_its_pods_behind() -> None:
 def test_the_sentence_says_whose_it_is_and_whether_it_is_guarded(client: Any, spec: Any, words: str) -> None:
     (found,) = _left_behind.find([pod(None, client, spec)], WORKLOADS, SETS)
     told = found.to_dict()
-    assert words in told["msg"] == str(found)
+    assert told["msg"] == str(found)
+    assert words in told["msg"]
     assert (told["client"], told["guarded"]) == (client, spec is None)

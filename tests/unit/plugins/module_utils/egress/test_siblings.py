@@ -43,8 +43,8 @@ def image(name: str) -> list[dict[str, Any]]:
     return [{"name": "nginx", "image": "nginx:1"}, {"name": "x", "image": name}]
 
 
-def found(one: Any, workload: Any = WORKLOAD, **more: Any) -> list[str]:
-    return [str(each) for each in _siblings.find(workload, more.pop("own", []), [one], **more)]
+def found(one: Any, workload: Any = None, **more: Any) -> list[str]:
+    return [str(each) for each in _siblings.find(workload or WORKLOAD, more.pop("own", []), [one], **more)]
 
 
 @pytest.mark.parametrize(
