@@ -24,10 +24,6 @@ from bulkhead_lab.paths import Paths
 
 NAME, COPY = "held", "copy"
 ON = ("-n", stage.NAMESPACE)
-SEALED = [
-    *attached.VARIABLES["bulkhead_namespaces"],
-    {"name": stage.NAMESPACE, "mesh": "unmanaged", "egress": "sealed"},
-]
 
 
 @pytest.fixture
@@ -64,10 +60,15 @@ def leaks(paths: Paths, app: str) -> bool:
     return seen.leaked > 0
 
 
+def namespaces(egress: str) -> dict[str, Any]:
+    """The inventory's namespaces, with this one as sealed or open as asked; one that it forgets would stay sealed."""
+    here = {"name": stage.NAMESPACE, "mesh": "unmanaged", "egress": egress}
+    return {"bulkhead_namespaces": [*attached.VARIABLES["bulkhead_namespaces"], here]}
+
+
 def seal(on: bool) -> None:
     """As the inventory asks for it."""
-    more = {"bulkhead_namespaces": SEALED} if on else {}
-    code, told = attached.play("site", more, "--tags", "namespaces")
+    code, told = attached.play("site", namespaces("sealed" if on else "open"), "--tags", "namespaces")
     assert code == 0, told[-3000:]
     assert bool(kubectl(*ON, "get", "networkpolicy", "bulkhead-sealed", "--ignore-not-found")) == on
 
@@ -138,7 +139,7 @@ def test_a_client_in_a_sealed_namespace_is_protected(held: Paths, tmp_path: Path
     """The twins that verify makes have a way out of their own, or it could not tell."""
     seal(True)
     try:
-        only = {"bulkhead_namespaces": SEALED, "bulkhead_vpn_clients": [stage.client(NAME)]}
+        only = {**namespaces("sealed"), "bulkhead_vpn_clients": [stage.client(NAME)]}
         proof = attached.verify(tmp_path, only)
         assert proof.verdict == "protected" and "ctl-detect" in proof.checks["pass"], proof
     finally:
