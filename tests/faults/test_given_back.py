@@ -91,6 +91,7 @@ def test_what_scales_a_sealed_client_up_opens_nothing(behind: Paths) -> None:
         assert seen.leaked > 0, "given back open it has to be seen, or the zeros above prove nothing"
 
 
+@pytest.mark.slow
 def test_what_protects_a_sealed_client_goes_after_its_workload(behind: Paths) -> None:
     stage.vpn_client(stage.client(NAME, state="absent"))
     assert stage.state(NAME) == "stopped" and stage.vpn_client(stage.client(NAME, state="absent"))["changed"] is False

@@ -24,7 +24,7 @@ def _generation(kind: str, name: str) -> str:
     ("which", "image", "words"),
     [
         ("engine", MISSING, f"image {MISSING} cannot be pulled: "),
-        ("agent", WITHOUT_TOOLS, f"image {WITHOUT_TOOLS} cannot be started: "),
+        pytest.param("agent", WITHOUT_TOOLS, f"image {WITHOUT_TOOLS} cannot be started: ", marks=pytest.mark.slow),
     ],
 )
 def test_a_gateway_stays_when_a_new_image_would_not_run(paths: Paths, which: str, image: str, words: str) -> None:

@@ -76,6 +76,8 @@ def enforcer_late(paths: Paths) -> Iterator[None]:
     netpol("mode", "on")
 
 
+# In "make test" the mutations of the same names stand for these three.
+@pytest.mark.slow
 @pytest.mark.usefixtures("enforcer_late")
 def test_a_policy_that_lets_the_first_packets_out(tmp_path: Path) -> None:
     """It is enforced on every pod that has run for a while, which is not enough."""
@@ -100,6 +102,7 @@ def again(paths: Paths) -> Iterator[str]:
     kubectl("-n", attached.CLIENTS, "delete", "pod", name, "--now")
 
 
+@pytest.mark.slow
 def test_the_application_runs_once_more_without_a_guard(again: str, tmp_path: Path) -> None:
     command = f"curl --silent --max-time 5 http://{plan.TARGET4}/ip"
     seen = kubectl("-n", attached.CLIENTS, "exec", again, "--", *command.split()).strip()
@@ -113,6 +116,7 @@ def test_the_application_runs_once_more_without_a_guard(again: str, tmp_path: Pa
     assert (known.code, known.verdict) == (0, "protected"), known
 
 
+@pytest.mark.slow
 def test_an_inventory_without_the_client_is_no_success(paths: Paths, tmp_path: Path) -> None:
     code, told = attached.play("verify", {"bulkhead_vpn_clients": []})
     assert code != 0
