@@ -29,7 +29,9 @@ WORKLOAD = f"{attached.CLIENTS}/{attached.NAME}"
 KEPT = (
     f"+ NetworkPolicy.networking.k8s.io {attached.CLIENTS}/",
     "+ ValidatingAdmissionPolicy.admissionregistration.k8s.io bulkhead-vpn-client.",
+    "+ ValidatingAdmissionPolicy.admissionregistration.k8s.io bulkhead-vpn-workload.",
     "+ ValidatingAdmissionPolicyBinding.admissionregistration.k8s.io bulkhead-vpn-client.",
+    "+ ValidatingAdmissionPolicyBinding.admissionregistration.k8s.io bulkhead-vpn-workload.",
     f"+ ConfigMap {attached.CLIENTS}/bulkhead-agent-",
     "+ ConfigMap kube-system/bulkhead-namespaces",
     f"~ Namespace {attached.CLIENTS}: ",
