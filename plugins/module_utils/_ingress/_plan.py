@@ -38,8 +38,8 @@ def plan(
     """What stands in the way, what has to be looked at, and all objects.
 
     ``config`` has the lists ``pools``, ``peers``, ``gateways`` and ``namespaces`` as the inventory gives them, ``frr``,
-    ``metallb_namespace``, and ``metallb_values`` where the chart is ours. Without ``facts`` only the inventory is judged. Objects are complete only without
-    problems in any of the lists.
+    ``metallb_namespace``, and ``metallb_values`` where the chart is ours. Without ``facts`` only the inventory is judged.
+    Objects are complete only without problems in any of the lists.
     """
     pools, pool_problems = _pools.parse_pools(config.get("pools"))
     peers, peer_problems = _pools.parse_peers(config.get("peers"))

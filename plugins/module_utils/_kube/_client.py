@@ -67,7 +67,7 @@ class Client:
         answer = self._send(request.method, url, body, headers)
         if answer.status == 401:
             raise _connection.unauthorized(self.target)
-        if _connection.is_anonymous(answer.status, answer.message):
+        if answer.status == 403 and _connection.is_anonymous(answer.message):
             raise _connection.unrecognised(self.target, answer.message)
         return answer
 

@@ -101,9 +101,9 @@ def expiry(certificate: str) -> float | None:
         return None
 
 
-def is_anonymous(status: int, message: str) -> bool:
-    """Whether the API server refused a call because it recognised no credentials, which is no matter of rights."""
-    return status == 403 and f'"{ANONYMOUS}"' in message
+def is_anonymous(message: str) -> bool:
+    """Whether the API server forbade a call because it recognised no credentials, which is no matter of rights."""
+    return f'"{ANONYMOUS}"' in message
 
 
 def unrecognised(target: Target, details: str) -> KubeError:
