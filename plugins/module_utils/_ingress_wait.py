@@ -78,16 +78,20 @@ class Looker(_await.Looker):
             live = self._get(f"{base}/{home}/httproutes/{route}", f"get httproutes.{GROUP} {route} in {home}")
             if live is not None:
                 routes[place] = live
+        announcements = (
+            self._list_known(f"{_METALLB}/servicel2statuses", "list servicel2statuses.metallb.io")
+            if wanted["announced"]
+            else None
+        )
         return _status.Found(
             gateway,
             services,
             [self._judged(one, f"Gateway {namespace}/{name}") for one in deployments],
             routes,
-            self._list_known(f"{_METALLB}/servicel2statuses", "list servicel2statuses.metallb.io")
-            if wanted["announced"]
-            else None,
+            announcements,
             self._warning(services),
-            self._excluded() if wanted["announced"] else (),
+            # Asked for only where it may be the reason.
+            [] if announcements is None or _status.announcing(services, announcements) else self._excluded(),
         )
 
     def _excluded(self) -> list[str]:

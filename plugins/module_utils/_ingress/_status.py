@@ -187,14 +187,19 @@ def _given(service: _Object) -> list[str]:
     return [str(one.get("ip") or one.get("hostname")) for one in ingress]
 
 
-def _announced(name: str, found: Found) -> Check:
-    services = {(one["metadata"]["namespace"], one["metadata"]["name"]) for one in found.services}
-    states = [one.get("status") or {} for one in found.announcements or ()]
-    nodes = [
+def announcing(services: Sequence[_Object], announcements: Sequence[_Object] | None) -> list[str]:
+    """Nodes that announce an address of these Services."""
+    places = {(one["metadata"]["namespace"], one["metadata"]["name"]) for one in services}
+    states = [one.get("status") or {} for one in announcements or ()]
+    return [
         str(one.get("node"))
         for one in states
-        if (one.get("serviceNamespace"), one.get("serviceName")) in services and one.get("node")
+        if (one.get("serviceNamespace"), one.get("serviceName")) in places and one.get("node")
     ]
+
+
+def _announced(name: str, found: Found) -> Check:
+    nodes = announcing(found.services, found.announcements)
     kept_out = f"; the label {EXCLUDED} keeps out {', '.join(found.excluded)}" if found.excluded else ""
     observed = f"node {', '.join(nodes)}" if nodes else f"no node announces it{kept_out}"
     return _check("gateway-announced", name, bool(nodes), "a node that announces the address", observed)
